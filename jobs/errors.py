@@ -1,0 +1,38 @@
+"""What can go wrong with a job or a feature set, apart from the mathematics.
+
+    JobsError
+    ├── NotFound              job_not_found, features_not_found, report_not_found
+    ├── Conflict              job_not_finished, job_already_finished, features_in_use, features_not_ready, part_conflict
+    ├── IdempotencyKeyReused  idempotency_key_reused
+    ├── Unavailable           queue_unavailable, database_unavailable
+    └── StorageFull           storage_full
+"""
+
+
+class JobsError(Exception):
+    """`code` is a stable word for programs, `detail` says to people what is wrong and what to do."""
+
+    def __init__(self, code: str, detail: str) -> None:
+        super().__init__(detail)
+        self.code = code
+        self.detail = detail
+
+
+class NotFound(JobsError):
+    """There is no such thing, or it is not yours."""
+
+
+class Conflict(JobsError):
+    """The thing is there, but its state forbids what was asked."""
+
+
+class IdempotencyKeyReused(JobsError):
+    """The key came before, with another body."""
+
+
+class Unavailable(JobsError):
+    """The broker or the database does not answer."""
+
+
+class StorageFull(JobsError):
+    """No room is left for features."""

@@ -1,0 +1,179 @@
+"""The tables. `jobs` is the outbox and the truth: the broker carries ids only.
+
+Metric, layer and kind are text, so that a new one needs no migration.
+"""
+
+import secrets
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import JSON, BigInteger, DateTime, Dialect, Float, ForeignKey, Index, MetaData, String, Text, TypeDecorator
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+# Names for every constraint: Alembic can only alter what has a name.
+NAMING_CONVENTION = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+QUEUED, RUNNING, SUCCEEDED, FAILED, CANCELLED = STATUSES = ("queued", "running", "succeeded", "failed", "cancelled")
+ENDED = (SUCCEEDED, FAILED, CANCELLED)
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An aware UTC time: SQLite forgets the zone, PostgreSQL answers in the session's."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Refuse naive times, store UTC."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("a time without a zone reached the database")
+        return value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Give every time its zone back."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+def new_id(prefix: str) -> str:
+    """An id that cannot be guessed: `<prefix>_` and 96 random bits."""
+    return f"{prefix}_{secrets.token_hex(12)}"
+
+
+class Base(DeclarativeBase):
+    """The one tree of tables."""
+
+    metadata = MetaData(naming_convention=NAMING_CONVENTION)
+    type_annotation_map = {
+        str: String(255),
+        int: BigInteger(),
+        float: Float(53),
+        datetime: UtcDateTime(),
+        dict[str, Any]: JSON(none_as_null=True),
+        list[Any]: JSON(none_as_null=True),
+    }
+
+
+class Features(Base):
+    """A set of samples with their features: one whole file, or parts 0 … n−1."""
+
+    __tablename__ = "features"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    status: Mapped[str]
+    """open (parts may come) or ready"""
+    sha256: Mapped[str | None] = mapped_column(String(64))
+    """of the file; of a set in parts: of its parts' digests, in order"""
+    fingerprint: Mapped[str | None] = mapped_column(String(64), unique=True)
+    """of content and layer order: the same upload again finds its row by it"""
+    layer_order: Mapped[list[Any] | None]
+    """as asked for; null means the file's own"""
+    size_bytes: Mapped[int] = mapped_column(default=0)
+    num_samples: Mapped[int] = mapped_column(default=0)
+    class_counts: Mapped[dict[str, Any] | None]
+    layers: Mapped[list[Any] | None]
+    created_at: Mapped[datetime]
+    expires_at: Mapped[datetime] = mapped_column(index=True)
+
+
+class FeaturesPart(Base):
+    """One stored file of a set; several rows may refer to one blob."""
+
+    __tablename__ = "features_parts"
+
+    features_id: Mapped[str] = mapped_column(ForeignKey("features.id", ondelete="CASCADE"), primary_key=True)
+    index: Mapped[int] = mapped_column("part_index", primary_key=True, autoincrement=False)
+    sha256: Mapped[str] = mapped_column(String(64), index=True)
+    size_bytes: Mapped[int]
+    description: Mapped[dict[str, Any]]
+    """what the file holds: number of samples, class counts, layers"""
+
+
+class Job(Base):
+    """One job: the frozen command, where it stands, and who owns it at the moment."""
+
+    __tablename__ = "jobs"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    kind: Mapped[str] = mapped_column(index=True)
+    status: Mapped[str]
+    parameters: Mapped[dict[str, Any]]
+    features_id: Mapped[str | None] = mapped_column(ForeignKey("features.id", ondelete="SET NULL"), index=True)
+    run: Mapped[str | None] = mapped_column(index=True)
+    step: Mapped[int | None]
+    tags: Mapped[list[Any]]
+    version: Mapped[int] = mapped_column(default=1)
+    """counts the changes of the row: ETag of the view, id of its events"""
+
+    phase: Mapped[str | None]
+    current: Mapped[int | None]
+    total: Mapped[int | None]
+    progress_at: Mapped[datetime | None]
+
+    created_at: Mapped[datetime]
+    queued_at: Mapped[datetime | None]
+    """when a message was last sent; null if none could be"""
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+
+    attempts: Mapped[int] = mapped_column(default=0)
+    lease_token: Mapped[str | None]
+    """the fence: only the holder of the current token may write"""
+    lease_expires_at: Mapped[datetime | None]
+    cancel_requested_at: Mapped[datetime | None]
+    error_code: Mapped[str | None]
+    error_detail: Mapped[str | None] = mapped_column(Text)
+
+    idempotency_key: Mapped[str | None] = mapped_column(unique=True)
+    idempotency_fingerprint: Mapped[str | None] = mapped_column(String(64))
+
+    __table_args__ = (
+        Index("ix_jobs_created_at_id", "created_at", "id"),
+        Index("ix_jobs_status_queued_at", "status", "queued_at"),
+        Index("ix_jobs_status_lease_expires_at", "status", "lease_expires_at"),
+    )
+
+
+class JobTag(Base):
+    """The tags of a job, one row each, for filtering."""
+
+    __tablename__ = "job_tags"
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    tag: Mapped[str] = mapped_column(primary_key=True, index=True)
+
+
+class StoredReport(Base):
+    """The report of a succeeded job, as the JSON text that users get."""
+
+    __tablename__ = "reports"
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    body: Mapped[str] = mapped_column(Text)
+    etag: Mapped[str] = mapped_column(String(64))
+    created_at: Mapped[datetime]
+
+
+class Measurement(Base):
+    """One number of a report: the index for SQL and for series."""
+
+    __tablename__ = "measurements"
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    layer: Mapped[str] = mapped_column(String(512), primary_key=True)
+    metric: Mapped[str] = mapped_column(primary_key=True)
+    layer_index: Mapped[int]
+    run: Mapped[str | None]
+    step: Mapped[int | None]
+    value: Mapped[float | None]
+
+    __table_args__ = (Index("ix_measurements_run_metric_step", "run", "metric", "step"),)
