@@ -1,0 +1,48 @@
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# With two cores, two test processes; each starts its own Valkey and PostgreSQL.
+TEST_PROCESSES ?= 2
+
+.PHONY: help setup demo serve test check format bench clean
+
+help: ## Show this help
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(VENV)/installed ## Make the virtual environment in .venv and install everything
+
+$(VENV)/installed: constraints.txt pyproject.toml client/pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11 …")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	# torch first and pinned: nothing that is resolved later may pull another build of it
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e client -e '.[worker,embedded,demo,test,check]'
+	touch $@
+
+demo: setup ## Train a network on digits and watch its features collapse, through the running service (KEEP=1: leave it running)
+	$(BIN)/python examples/demo.py $(if $(KEEP),--keep)
+
+serve: setup ## Run the service on http://127.0.0.1:8000
+	$(BIN)/collapse serve
+
+test: setup ## Run all tests, on the real parts
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadgroup
+
+check: setup ## Lint, types, import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check --target-version py39 client
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: setup ## Format the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: setup ## Measure, against named alternatives
+	$(BIN)/python -m benchmarks
+
+clean: ## Remove what was built (not the data of a service)
+	rm -rf build $(VENV) .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,160 @@
+"""Feature sets: from a staged file to a row, and from an id to open files. Joins `files` and `store.features`."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from collapse_client.format import (
+    FeatureFile, FeaturesDescription, LayerInfo, check_complete, describe, merge_descriptions, order_layers,
+)
+from jobs.errors import Conflict
+from jobs.files import FileStore, StagedFile
+from jobs.settings import Settings
+from jobs.store import Contents, FeaturesStore, StoredFile
+from jobs.tables import Features, FeaturesPart
+
+
+@dataclass(frozen=True)
+class OpenFeatures:
+    """A feature set opened for reading: its layers in order, its files in the order of the parts."""
+
+    layers: tuple[str, ...]
+    parts: tuple[FeatureFile, ...]
+
+
+class FeatureSets:
+    """Everything that is done with feature sets, whoever asks."""
+
+    def __init__(self, settings: Settings, store: FeaturesStore, files: FileStore) -> None:
+        self.settings = settings
+        self.store = store
+        self.files = files
+
+    def add_whole(self, staged: StagedFile, *, layer_order: Sequence[str] | None) -> tuple[Features, bool]:
+        """Validate a finished file and keep it as a set of its own; the same again gives (the first row, False)."""
+        file, description = self._validated(staged)
+        check_complete(description)
+        contents = _contents(file.sha256, description, layer_order)
+        with self.files.referring():
+            self.files.keep(staged)
+            return self.store.add_whole(
+                file, contents, layer_order=layer_order, retention_seconds=self.settings.features_retention_seconds
+            )
+
+    def open_set(self, *, layer_order: Sequence[str] | None) -> Features:
+        """An empty set that parts can be added to."""
+        return self.store.open_set(
+            layer_order=layer_order, retention_seconds=self.settings.open_features_retention_seconds
+        )
+
+    def add_part(self, features_id: str, index: int, staged: StagedFile) -> None:
+        """Validate a finished file and keep it as one part of an open set."""
+        file, description = self._validated(staged)
+        others = [part for part in self.store.parts(features_id) if part.index != index]
+        merge_descriptions([*(_description(part) for part in others), description])
+        with self.files.referring():
+            self.files.keep(staged)
+            self.store.add_part(features_id, index, file)
+
+    def complete(self, features_id: str) -> Features:
+        """Close an open set; a set that is complete already stays as it is."""
+        row, parts = self.store.get(features_id), self.store.parts(features_id)
+        if row.status == "ready":
+            return row
+        indices = [part.index for part in parts]
+        if not parts or indices != list(range(len(parts))):
+            missing = sorted(set(range(max(indices, default=0) + 1)) - set(indices))
+            raise Conflict("parts_missing", f"Parts must be 0 … n−1 without a gap; missing: {missing}. Send them, then complete.")
+        description = merge_descriptions([_description(part) for part in parts])
+        check_complete(description)
+        digest = hashlib.sha256("".join(part.sha256 for part in parts).encode()).hexdigest()
+        return self.store.complete(
+            features_id, _contents(digest, description, row.layer_order), num_parts=len(parts),
+            retention_seconds=self.settings.features_retention_seconds,
+        )
+
+    def delete(self, features_id: str) -> None:
+        """Remove a set, and its blobs where no other set has them."""
+        self._remove_unreferenced(self.store.delete(features_id))
+
+    def delete_expired(self) -> int:
+        """Remove the sets past their time; how many."""
+        expired = self.store.expired()
+        for features_id in expired:
+            try:
+                self.delete(features_id)
+            except Conflict:
+                continue  # a job has asked for it since
+        return len(expired)
+
+    def collect_garbage(self) -> int:
+        """Remove blobs that no part refers to (left by a crash between file and row), and stale staged files."""
+        removed = self.files.remove_stale_staged()
+        return removed + self._remove_unreferenced(self.files.untouched(for_seconds=self.settings.blob_grace_seconds))
+
+    def _remove_unreferenced(self, digests: Sequence[str]) -> int:
+        if not digests:
+            return 0
+        with self.files.removing():
+            unreferenced = sorted(set(digests) - self.store.referenced(digests))
+            self.files.remove(unreferenced)
+        return len(unreferenced)
+
+    @contextmanager
+    def open(self, features_id: str) -> Iterator[OpenFeatures]:
+        """The files of a ready set, closed when the block ends."""
+        row = self.store.get(features_id)
+        if row.layers is None:
+            raise Conflict("features_not_ready", f"Feature set {features_id} is still open. Complete it first.")
+        with ExitStack() as stack:
+            parts = tuple(
+                stack.enter_context(self._open_file(self.files.path(part.sha256))) for part in self.store.parts(features_id)
+            )
+            yield OpenFeatures(layers=tuple(layer["name"] for layer in row.layers), parts=parts)
+
+    def _open_file(self, path: Any) -> FeatureFile:
+        return FeatureFile.open(path, max_inflated_bytes=self.settings.max_upload_bytes)
+
+    def _validated(self, staged: StagedFile) -> tuple[StoredFile, FeaturesDescription]:
+        with self._open_file(staged.path) as opened:
+            description = describe(opened)
+        return StoredFile(staged.sha256, staged.size_bytes, _as_json(description)), description
+
+
+def _as_json(description: FeaturesDescription) -> dict[str, Any]:
+    return {
+        "num_samples": description.num_samples,
+        "class_counts": {str(label): count for label, count in description.class_counts.items()},
+        "layers": [asdict(layer) for layer in description.layers],
+    }
+
+
+def _description(part: FeaturesPart) -> FeaturesDescription:
+    content = part.description
+    return FeaturesDescription(
+        num_samples=content["num_samples"],
+        class_counts={int(label): count for label, count in content["class_counts"].items()},
+        layers=tuple(
+            LayerInfo(
+                name=layer["name"], dim=layer["dim"], dtype=layer["dtype"],
+                weights_shape=tuple(layer["weights_shape"]) if layer["weights_shape"] else None,
+            )
+            for layer in content["layers"]
+        ),
+    )
+
+
+def _contents(sha256: str, description: FeaturesDescription, layer_order: Sequence[str] | None) -> Contents:
+    found = {layer.name: layer for layer in description.layers}
+    order = order_layers(list(found), layer_order) if layer_order else tuple(found)
+    return Contents(
+        sha256=sha256,
+        # The same bytes in another order of layers are other features: reports list layers in that order.
+        fingerprint=hashlib.sha256(json.dumps([sha256, order]).encode()).hexdigest(),
+        num_samples=description.num_samples,
+        class_counts={str(label): count for label, count in sorted(description.class_counts.items())},
+        layers=[asdict(found[name]) for name in order],
+    )

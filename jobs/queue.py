@@ -1,0 +1,86 @@
+"""The doorbell: a Celery message that carries the id of a job and nothing else."""
+
+import json
+from typing import Any
+
+import redis
+from celery import Celery
+from kombu.exceptions import OperationalError
+
+from jobs.errors import Unavailable
+
+TASK = "run_job"
+QUEUE = "cpu"
+BROKER_SECONDS = 2
+
+
+def create_celery(broker_url: str) -> Celery:
+    """The Celery application as publisher and worker share it. Connects to nothing."""
+    app = Celery("collapse", broker=broker_url, set_as_current=False)
+    app.conf.update(
+        task_default_queue=QUEUE,
+        task_serializer="json",
+        accept_content=["json"],
+        result_backend=None,
+        task_ignore_result=True,
+        # By default a publisher blocks for ever on a hung broker.
+        broker_transport_options={
+            "socket_timeout": BROKER_SECONDS, "socket_connect_timeout": BROKER_SECONDS,
+            "retry_on_timeout": False, "max_retries": 0,
+        },
+        task_publish_retry=False,
+        broker_connection_timeout=BROKER_SECONDS,
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+    )
+    return app
+
+
+class Queue:
+    """Sends jobs to workers, and tells whether broker and workers are there."""
+
+    def __init__(self, celery: Celery) -> None:
+        self.celery = celery
+        # kombu writes a Unix socket as redis+socket://, redis-py as unix://.
+        url = celery.conf.broker_url.replace("redis+socket://", "unix://").replace("?virtual_host=", "?db=")
+        self._redis = redis.Redis.from_url(
+            url, socket_timeout=BROKER_SECONDS, socket_connect_timeout=BROKER_SECONDS, retry=None
+        )
+
+    def require_broker(self) -> None:
+        """Raise `Unavailable` unless the broker answers."""
+        try:
+            self._redis.ping()
+        except (redis.RedisError, OSError) as error:
+            raise _unavailable() from error
+
+    def enqueue(self, job_id: str) -> None:
+        """Send the message; `Unavailable` if the broker does not take it (the sweep sends it later)."""
+        try:
+            self.celery.send_task(TASK, args=[job_id], task_id=job_id, queue=QUEUE, retry=False)
+        except (OperationalError, redis.RedisError, OSError) as error:
+            raise _unavailable() from error
+
+    def waiting(self) -> set[str]:
+        """The ids of the jobs whose message lies in the broker."""
+        try:
+            messages: list[Any] = self._redis.lrange(QUEUE, 0, -1)  # type: ignore[assignment]  # redis-py types both its clients at once
+        except (redis.RedisError, OSError) as error:
+            raise _unavailable() from error
+        return {json.loads(message)["headers"]["id"] for message in messages}
+
+    def worker_answers(self) -> bool:
+        """Whether a worker answers a ping over the broker."""
+        try:
+            return bool(self.celery.control.ping(timeout=1.0, limit=1))
+        except (OperationalError, redis.RedisError, OSError):
+            return False
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._redis.close()
+        self.celery.close()
+
+
+def _unavailable() -> Unavailable:
+    return Unavailable("queue_unavailable", "The queue does not answer. What was accepted stays accepted; try again shortly.")

@@ -1,0 +1,79 @@
+"""The statements of the sweep: what is queued without a message, running without a heartbeat, or expired."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import func, or_, select, update
+
+from jobs.store.database import Database
+from jobs.tables import CANCELLED, FAILED, QUEUED, RUNNING, Job
+
+WORKER_LOST = (
+    "The worker process ended without a word each time this job ran ({attempts} attempts): most often it ran out of "
+    "memory. Send fewer samples, layers or dimensions per job, or give the workers more memory."
+)
+
+
+@dataclass(frozen=True)
+class Expired:
+    """The jobs whose lease had run out, by what became of them."""
+
+    requeued: Sequence[str]
+    failed: Sequence[str]
+    cancelled: Sequence[str]
+
+
+class RepairStore:
+    """Idempotent statements: any number of sweeps may run them at once."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+
+    def expire_leases(self, *, max_attempts: int) -> Expired:
+        """End or requeue every running job whose owner has not renewed its lease."""
+        now = self.database.now()
+        overdue = (Job.status == RUNNING, Job.lease_expires_at < now)
+        freed: dict[str, Any] = dict(lease_token=None, lease_expires_at=None, version=Job.version + 1)
+        cancel = update(Job).where(*overdue, Job.cancel_requested_at.is_not(None)).values(
+            status=CANCELLED, finished_at=now, **freed)
+        fail = update(Job).where(*overdue, Job.attempts >= max_attempts).values(
+            status=FAILED, finished_at=now, error_code="worker_lost",
+            error_detail=WORKER_LOST.format(attempts=max_attempts), **freed)
+        requeue = update(Job).where(*overdue).values(
+            status=QUEUED, started_at=None, phase=None, current=None, total=None, progress_at=None, queued_at=None, **freed)
+        with self.database.write() as session:
+            cancelled, failed, requeued = (
+                list(session.scalars(statement.returning(Job.id))) for statement in (cancel, fail, requeue)
+            )
+        return Expired(requeued=requeued, failed=failed, cancelled=cancelled)
+
+    def perhaps_unsent(self, *, older_than_seconds: float, limit: int = 1000) -> list[str]:
+        """Queued jobs whose message could not be sent, or was sent so long ago that it may be lost; oldest first."""
+        before = self.database.now() - timedelta(seconds=older_than_seconds)
+        query = (
+            select(Job.id)
+            .where(Job.status == QUEUED, or_(Job.queued_at.is_(None), Job.queued_at < before))
+            .order_by(Job.created_at)
+            .limit(limit)
+        )
+        with self.database.read() as session:
+            return list(session.scalars(query))
+
+    def mark_sent(self, job_ids: Sequence[str]) -> None:
+        """A message for each of these is in the broker now."""
+        if job_ids:
+            with self.database.write() as session:
+                session.execute(update(Job).where(Job.id.in_(job_ids)).values(queued_at=self.database.now()))
+
+    def mark_unsent(self, job_id: str) -> None:
+        """The broker did not take the message: the next sweep sends it."""
+        with self.database.write() as session:
+            session.execute(update(Job).where(Job.id == job_id, Job.status == QUEUED).values(queued_at=None))
+
+    def count_by_status(self) -> dict[str, int]:
+        """How many jobs there are in each state."""
+        with self.database.read() as session:
+            rows = session.execute(select(Job.status, func.count()).group_by(Job.status))
+            return {status: count for status, count in rows}
