@@ -1,0 +1,25 @@
+"""What can go wrong in an analysis.
+
+    AnalysisError
+    ├── UnknownLayer      invalid_request: the command names a layer that the features do not have
+    └── UndefinedMetric   never leaves the package: becomes `null` in the report, with a warning
+
+Wrong features are told by `collapse_client.format.errors`; what `Surroundings.progress` raises is let through.
+"""
+
+
+class AnalysisError(Exception):
+    """`code` is a stable word for programs, `detail` says to people what is wrong and what to do."""
+
+    def __init__(self, code: str, detail: str) -> None:
+        super().__init__(detail)
+        self.code = code
+        self.detail = detail
+
+
+class UnknownLayer(AnalysisError):
+    """The command asks for a layer that is not among the features."""
+
+
+class UndefinedMetric(AnalysisError):
+    """The metric has no value on this layer; `code` and `detail` say why, in words that other metrics may share."""

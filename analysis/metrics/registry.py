@@ -1,0 +1,82 @@
+"""The registry: one decorated function is a metric. Schema, catalogue, report and tests loop over it."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+from analysis.report import Conventions, MetricEntry, Warning
+
+if TYPE_CHECKING:
+    from analysis.statistics import LayerStatistics
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A value with what belongs to it; a metric without details returns a bare float instead."""
+
+    value: float
+    details: dict[str, float | int | str] = field(default_factory=dict)
+    warnings: tuple[Warning, ...] = ()
+
+
+MetricFunction = Callable[["LayerStatistics"], "float | Measured"]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A function of a layer's statistics, and its entry in the catalogue."""
+
+    entry: MetricEntry
+    function: MetricFunction
+
+    def __call__(self, layer: LayerStatistics) -> Measured:
+        """Compute; raises UndefinedMetric where the metric has no value."""
+        result = self.function(layer)
+        return result if isinstance(result, Measured) else Measured(float(result))
+
+
+REGISTRY: dict[str, Metric] = {}
+"""Every metric by name, in the order of the menu."""
+
+
+def metric(
+    *,
+    formula: str,
+    ideal: float | str | None,
+    scale: Literal["linear", "log"],
+    direction: Literal["lower", "higher"] | None,
+    reference: str,
+    scope: Literal["layer", "classifier"] = "layer",
+    centre: str | None = None,
+    weighting: str | None = None,
+    divisor: str | None = None,
+) -> Callable[[MetricFunction], MetricFunction]:
+    """Register a function as a metric: its name is the function's, its title the first line of the docstring."""
+
+    def register(function: MetricFunction) -> MetricFunction:
+        name = function.__name__
+        if name in REGISTRY:
+            raise ValueError(f"there is a metric {name!r} already: choose another name")
+        entry = MetricEntry(
+            name=name,
+            title=(inspect.getdoc(function) or "").partition("\n")[0].rstrip("."),
+            formula=formula,
+            ideal=ideal,
+            scale=scale,
+            direction=direction,
+            scope=scope,
+            reference=reference,
+            conventions=Conventions(centre=centre, weighting=weighting, divisor=divisor),
+        )
+        REGISTRY[name] = Metric(entry, function)
+        return function
+
+    return register
+
+
+def catalogue() -> dict[str, MetricEntry]:
+    """The entries of all metrics, by name."""
+    return {name: known.entry for name, known in REGISTRY.items()}
