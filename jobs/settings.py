@@ -20,9 +20,13 @@ class Settings(BaseSettings):
     database_url: str | None = None
     """SQLAlchemy URL; without it a SQLite file in the data folder."""
     broker_url: str = "redis://127.0.0.1:6379/0"
+    broker_binary: Path | None = None
+    """The valkey-server or redis-server that `collapse serve` runs when no broker URL is set; else it looks for one."""
     api_key: SecretStr | None = None
     """When set, every request under /v1 must carry `Authorization: Bearer <key>`."""
 
+    max_connections: int = Field(512, ge=1)
+    """Connections to one API process; those beyond are answered 503."""
     max_upload_bytes: int = Field(2 * GIBIBYTE, gt=0)
     """Limit of one request body, and of what an archive may inflate to."""
     upload_idle_seconds: float = Field(30.0, gt=0)
