@@ -1,0 +1,1 @@
+"""The job: what the API and the workers share."""

@@ -1,11 +1,11 @@
 """What can go wrong with a job or a feature set, apart from the mathematics.
 
-    JobsError
-    ├── NotFound              job_not_found, features_not_found, report_not_found
-    ├── Conflict              job_not_finished, job_already_finished, features_in_use, features_not_ready, part_conflict
-    ├── IdempotencyKeyReused  idempotency_key_reused
-    ├── Unavailable           queue_unavailable, database_unavailable
-    └── StorageFull           storage_full
+JobsError
+├── NotFound              job_not_found, features_not_found, report_not_found
+├── Conflict              job_not_finished, job_already_finished, features_in_use, features_not_ready, part_conflict
+├── IdempotencyKeyReused  idempotency_key_reused
+├── Unavailable           queue_unavailable, database_unavailable
+└── StorageFull           storage_full
 """
 
 

@@ -8,7 +8,13 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from collapse_client.format import (
-    FeatureFile, FeaturesDescription, LayerInfo, check_complete, describe, merge_descriptions, order_layers,
+    FeatureFile,
+    FeaturesDescription,
+    LayerInfo,
+    check_complete,
+    describe,
+    merge_descriptions,
+    order_layers,
 )
 from jobs.errors import Conflict
 from jobs.files import FileStore, StagedFile
@@ -67,12 +73,16 @@ class FeatureSets:
         indices = [part.index for part in parts]
         if not parts or indices != list(range(len(parts))):
             missing = sorted(set(range(max(indices, default=0) + 1)) - set(indices))
-            raise Conflict("parts_missing", f"Parts must be 0 … n−1 without a gap; missing: {missing}. Send them, then complete.")
+            raise Conflict(
+                "parts_missing", f"Parts must be 0 … n−1 without a gap; missing: {missing}. Send them, then complete."
+            )
         description = merge_descriptions([_description(part) for part in parts])
         check_complete(description)
         digest = hashlib.sha256("".join(part.sha256 for part in parts).encode()).hexdigest()
         return self.store.complete(
-            features_id, _contents(digest, description, row.layer_order), num_parts=len(parts),
+            features_id,
+            _contents(digest, description, row.layer_order),
+            num_parts=len(parts),
             retention_seconds=self.settings.features_retention_seconds,
         )
 
@@ -111,7 +121,8 @@ class FeatureSets:
             raise Conflict("features_not_ready", f"Feature set {features_id} is still open. Complete it first.")
         with ExitStack() as stack:
             parts = tuple(
-                stack.enter_context(self._open_file(self.files.path(part.sha256))) for part in self.store.parts(features_id)
+                stack.enter_context(self._open_file(self.files.path(part.sha256)))
+                for part in self.store.parts(features_id)
             )
             yield OpenFeatures(layers=tuple(layer["name"] for layer in row.layers), parts=parts)
 
@@ -139,7 +150,9 @@ def _description(part: FeaturesPart) -> FeaturesDescription:
         class_counts={int(label): count for label, count in content["class_counts"].items()},
         layers=tuple(
             LayerInfo(
-                name=layer["name"], dim=layer["dim"], dtype=layer["dtype"],
+                name=layer["name"],
+                dim=layer["dim"],
+                dtype=layer["dtype"],
                 weights_shape=tuple(layer["weights_shape"]) if layer["weights_shape"] else None,
             )
             for layer in content["layers"]

@@ -51,7 +51,9 @@ class StagedFile:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._file.close()
         self.path.unlink(missing_ok=True)
 
@@ -82,8 +84,8 @@ class FileStore:
         target = self.path(staged.sha256)
         with _full_disk_told():
             target.parent.mkdir(exist_ok=True, mode=0o700)
-            os.chmod(staged.path, 0o400)
-            os.replace(staged.path, target)
+            staged.path.chmod(0o400)
+            staged.path.replace(target)
             for folder in (target.parent, self.folder):
                 _sync_folder(folder)
 
@@ -101,7 +103,7 @@ class FileStore:
 
     @contextmanager
     def _lock(self, mode: int) -> Iterator[None]:
-        with open(self.folder / "lock", "w") as file:
+        with (self.folder / "lock").open("w") as file:
             fcntl.flock(file, mode)
             yield
 

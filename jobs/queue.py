@@ -25,8 +25,10 @@ def create_celery(broker_url: str) -> Celery:
         task_ignore_result=True,
         # By default a publisher blocks for ever on a hung broker.
         broker_transport_options={
-            "socket_timeout": BROKER_SECONDS, "socket_connect_timeout": BROKER_SECONDS,
-            "retry_on_timeout": False, "max_retries": 0,
+            "socket_timeout": BROKER_SECONDS,
+            "socket_connect_timeout": BROKER_SECONDS,
+            "retry_on_timeout": False,
+            "max_retries": 0,
         },
         task_publish_retry=False,
         broker_connection_timeout=BROKER_SECONDS,
@@ -64,7 +66,7 @@ class Queue:
     def waiting(self) -> set[str]:
         """The ids of the jobs whose message lies in the broker."""
         try:
-            messages: list[Any] = self._redis.lrange(QUEUE, 0, -1)  # type: ignore[assignment]  # redis-py types both its clients at once
+            messages: list[Any] = self._redis.lrange(QUEUE, 0, -1)
         except (redis.RedisError, OSError) as error:
             raise _unavailable() from error
         return {json.loads(message)["headers"]["id"] for message in messages}
@@ -83,4 +85,6 @@ class Queue:
 
 
 def _unavailable() -> Unavailable:
-    return Unavailable("queue_unavailable", "The queue does not answer. What was accepted stays accepted; try again shortly.")
+    return Unavailable(
+        "queue_unavailable", "The queue does not answer. What was accepted stays accepted; try again shortly."
+    )

@@ -18,7 +18,10 @@ def run() -> None:
     engine = create_database_engine(config.get_main_option("sqlalchemy.url") or "")
     with engine.connect() as connection:
         context.configure(
-            connection=connection, target_metadata=Base.metadata, render_as_batch=True, compare_type=True,
+            connection=connection,
+            target_metadata=Base.metadata,
+            render_as_batch=True,
+            compare_type=True,
             include_name=include_name,
         )
         with context.begin_transaction():

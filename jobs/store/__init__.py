@@ -6,6 +6,17 @@ from jobs.store.jobs import Filter, JobStore, MeasurementRow, NewJob, Standing
 from jobs.store.repair import Expired, RepairStore
 
 __all__ = [
-    "Clock", "Contents", "Database", "Expired", "FeaturesStore", "Filter", "JobStore", "MeasurementRow", "NewJob",
-    "RepairStore", "Standing", "StoredFile", "utc_now",
+    "Clock",
+    "Contents",
+    "Database",
+    "Expired",
+    "FeaturesStore",
+    "Filter",
+    "JobStore",
+    "MeasurementRow",
+    "NewJob",
+    "RepairStore",
+    "Standing",
+    "StoredFile",
+    "utc_now",
 ]

@@ -8,7 +8,8 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DBAPIError, OperationalError, TimeoutError as PoolTimeout
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
 from jobs.errors import Unavailable
@@ -23,7 +24,7 @@ def utc_now() -> datetime:
 
 
 class Database:
-    """One engine and the two ways to use it: `read()` for statements that change nothing, `write()` for a transaction."""
+    """One engine, and the two ways to use it: `read()` for statements that change nothing, `write()`."""
 
     def __init__(self, url: str, *, clock: Clock = utc_now) -> None:
         self.engine = create_database_engine(url)
@@ -32,9 +33,12 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[Session]:
         """Single statements, each its own snapshot: takes no write lock on SQLite."""
-        with unavailable_when_away(), self.engine.connect() as connection:
-            with Session(connection.execution_options(isolation_level="AUTOCOMMIT"), expire_on_commit=False) as session:
-                yield session
+        with (
+            unavailable_when_away(),
+            self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection,
+            Session(connection, expire_on_commit=False) as session,
+        ):
+            yield session
 
     @contextmanager
     def write(self) -> Iterator[Session]:
@@ -79,7 +83,11 @@ def create_database_engine(url: str) -> Engine:
     # The time limits keep a request from hanging behind a lock or an overloaded server.
     options = "-c statement_timeout=15000 -c lock_timeout=5000 -c timezone=UTC"
     return create_engine(
-        url, pool_pre_ping=True, pool_size=10, max_overflow=20, pool_timeout=5,
+        url,
+        pool_pre_ping=True,
+        pool_size=10,
+        max_overflow=20,
+        pool_timeout=5,
         connect_args={"connect_timeout": 3, "options": options},
     )
 

@@ -64,7 +64,10 @@ class FeaturesStore:
     def _keep_earlier(self, fingerprint: str, retention_seconds: float) -> Features | None:
         expires_at = self.database.now() + timedelta(seconds=retention_seconds)
         statement = (
-            update(Features).where(Features.fingerprint == fingerprint).values(expires_at=expires_at).returning(Features)
+            update(Features)
+            .where(Features.fingerprint == fingerprint)
+            .values(expires_at=expires_at)
+            .returning(Features)
         )
         with self.database.write() as session:
             return session.scalar(statement)
@@ -79,8 +82,13 @@ class FeaturesStore:
     def _new(self, *, status: str, layer_order: Sequence[str] | None, retention_seconds: float) -> Features:
         now = self.database.now()
         return Features(
-            id=new_id("features"), status=status, layer_order=list(layer_order) if layer_order else None,
-            size_bytes=0, num_samples=0, created_at=now, expires_at=now + timedelta(seconds=retention_seconds),
+            id=new_id("features"),
+            status=status,
+            layer_order=list(layer_order) if layer_order else None,
+            size_bytes=0,
+            num_samples=0,
+            created_at=now,
+            expires_at=now + timedelta(seconds=retention_seconds),
         )
 
     def add_part(self, features_id: str, index: int, file: StoredFile) -> None:
@@ -91,7 +99,9 @@ class FeaturesStore:
             if earlier is not None and earlier.sha256 == file.sha256:
                 return
             if earlier is not None:
-                raise Conflict("part_conflict", f"Part {index} was sent before with other bytes. Use the next free index.")
+                raise Conflict(
+                    "part_conflict", f"Part {index} was sent before with other bytes. Use the next free index."
+                )
             if row.status != "open":
                 raise Conflict("part_conflict", f"Feature set {features_id} is complete: no part can be added to it.")
             session.add(_part(features_id, index, file))
@@ -131,7 +141,8 @@ class FeaturesStore:
             _locked(session, features_id)  # a job that refers to it can commit before this line or not at all
             if job_id := session.scalar(select(Job.id).where(_needs(features_id)).limit(1)):
                 raise Conflict(
-                    "features_in_use", f"Job {job_id} still needs feature set {features_id}. Cancel it, or wait for its end."
+                    "features_in_use",
+                    f"Job {job_id} still needs feature set {features_id}. Cancel it, or wait for its end.",
                 )
             digests = list(session.scalars(select(FeaturesPart.sha256).where(FeaturesPart.features_id == features_id)))
             session.execute(delete(Features).where(Features.id == features_id))
@@ -165,7 +176,10 @@ def _locked(session: Session, features_id: str) -> Features:
 
 def _part(features_id: str, index: int, file: StoredFile) -> FeaturesPart:
     return FeaturesPart(
-        features_id=features_id, index=index, sha256=file.sha256, size_bytes=file.size_bytes,
+        features_id=features_id,
+        index=index,
+        sha256=file.sha256,
+        size_bytes=file.size_bytes,
         description=dict(file.description),
     )
 

@@ -17,7 +17,18 @@ from sqlalchemy.orm import Session
 from jobs.errors import Conflict, IdempotencyKeyReused, NotFound
 from jobs.store.database import Database
 from jobs.tables import (
-    CANCELLED, ENDED, FAILED, QUEUED, RUNNING, SUCCEEDED, Features, Job, JobTag, Measurement, StoredReport, new_id,
+    CANCELLED,
+    ENDED,
+    FAILED,
+    QUEUED,
+    RUNNING,
+    SUCCEEDED,
+    Features,
+    Job,
+    JobTag,
+    Measurement,
+    StoredReport,
+    new_id,
 )
 
 
@@ -78,9 +89,20 @@ class JobStore:
             return earlier, False
         now = self.database.now()
         job = Job(
-            id=new_id("job"), kind=new.kind, status=QUEUED, parameters=dict(new.parameters), features_id=new.features_id,
-            run=new.run, step=new.step, tags=list(new.tags), version=1, attempts=0, created_at=now, queued_at=now,
-            idempotency_key=new.idempotency_key, idempotency_fingerprint=new.idempotency_fingerprint,
+            id=new_id("job"),
+            kind=new.kind,
+            status=QUEUED,
+            parameters=dict(new.parameters),
+            features_id=new.features_id,
+            run=new.run,
+            step=new.step,
+            tags=list(new.tags),
+            version=1,
+            attempts=0,
+            created_at=now,
+            queued_at=now,
+            idempotency_key=new.idempotency_key,
+            idempotency_fingerprint=new.idempotency_fingerprint,
         )
         try:
             with self.database.write() as session:
@@ -120,7 +142,7 @@ class JobStore:
         """The row version of each of these jobs that exists."""
         with self.database.read() as session:
             rows = session.execute(select(Job.id, Job.version).where(Job.id.in_(job_ids)))
-            return {job_id: version for job_id, version in rows}
+            return dict(rows.tuples().all())
 
     def list(self, where: Filter, *, limit: int) -> list[Job]:
         """Newest first."""
@@ -181,9 +203,16 @@ class JobStore:
             update(Job)
             .where(Job.id == job_id, Job.status == QUEUED)
             .values(
-                status=RUNNING, attempts=Job.attempts + 1, lease_token=secrets.token_hex(16),
-                lease_expires_at=now + timedelta(seconds=lease_seconds), started_at=now, progress_at=now,
-                phase="starting", current=0, total=None, version=Job.version + 1,
+                status=RUNNING,
+                attempts=Job.attempts + 1,
+                lease_token=secrets.token_hex(16),
+                lease_expires_at=now + timedelta(seconds=lease_seconds),
+                started_at=now,
+                progress_at=now,
+                phase="starting",
+                current=0,
+                total=None,
+                version=Job.version + 1,
             )
             .returning(Job)
         )
@@ -198,8 +227,13 @@ class JobStore:
     def progress(self, job_id: str, token: str, *, phase: str, current: int, total: int | None) -> Standing:
         """Write how far the job is, in one statement that also tells what `renew` tells."""
         return self._as_owner(
-            job_id, token, phase=phase, current=current, total=total,
-            progress_at=self.database.now(), version=Job.version + 1,
+            job_id,
+            token,
+            phase=phase,
+            current=current,
+            total=total,
+            progress_at=self.database.now(),
+            version=Job.version + 1,
         )
 
     def _as_owner(self, job_id: str, token: str, **values: Any) -> Standing:
@@ -216,8 +250,15 @@ class JobStore:
                 return False
             session.add(StoredReport(job_id=job_id, body=body, etag=etag, created_at=self.database.now()))
             rows = [
-                dict(job_id=job_id, run=job.run, step=job.step, layer=row.layer, layer_index=row.layer_index,
-                     metric=row.metric, value=row.value)
+                {
+                    "job_id": job_id,
+                    "run": job.run,
+                    "step": job.step,
+                    "layer": row.layer,
+                    "layer_index": row.layer_index,
+                    "metric": row.metric,
+                    "value": row.value,
+                }
                 for row in measurements
             ]
             if rows:
@@ -235,15 +276,26 @@ class JobStore:
     def release(self, job_id: str, token: str) -> bool:
         """Hand the job back without burning an attempt: the worker is being stopped, the job is not at fault."""
         return self._finish(
-            update(Job).where(*_owned(job_id, token)).values(
-                status=QUEUED, attempts=Job.attempts - 1, lease_token=None, lease_expires_at=None, started_at=None,
-                phase=None, current=None, total=None, progress_at=None, queued_at=None, version=Job.version + 1,
+            update(Job)
+            .where(*_owned(job_id, token))
+            .values(
+                status=QUEUED,
+                attempts=Job.attempts - 1,
+                lease_token=None,
+                lease_expires_at=None,
+                started_at=None,
+                phase=None,
+                current=None,
+                total=None,
+                progress_at=None,
+                queued_at=None,
+                version=Job.version + 1,
             )
         )
 
     def _finish(self, statement: Any) -> bool:
         with self.database.write() as session:
-            return bool(session.execute(statement).rowcount)
+            return session.execute(statement.returning(Job.id)).first() is not None
 
 
 def _owned(job_id: str, token: str) -> tuple[Any, ...]:
@@ -251,8 +303,12 @@ def _owned(job_id: str, token: str) -> tuple[Any, ...]:
 
 
 def _end(job_id: str, token: str, status: str, now: datetime, **values: Any) -> Any:
-    return update(Job).where(*_owned(job_id, token)).values(
-        status=status, finished_at=now, lease_token=None, lease_expires_at=None, version=Job.version + 1, **values
+    return (
+        update(Job)
+        .where(*_owned(job_id, token))
+        .values(
+            status=status, finished_at=now, lease_token=None, lease_expires_at=None, version=Job.version + 1, **values
+        )
     )
 
 
@@ -264,7 +320,8 @@ def job_not_found(job_id: str) -> NotFound:
 def features_not_found(features_id: str) -> NotFound:
     """The same words wherever a feature set is looked for."""
     return NotFound(
-        "features_not_found", f"There is no feature set {features_id!r}: it was never uploaded, or it was deleted or expired."
+        "features_not_found",
+        f"There is no feature set {features_id!r}: it was never uploaded, or it was deleted or expired.",
     )
 
 
@@ -275,5 +332,6 @@ def require_ready(session: Session, features_id: str) -> None:
         raise features_not_found(features_id)
     if status != "ready":
         raise Conflict(
-            "features_not_ready", f"Feature set {features_id} is still open. POST /v1/features/{features_id}/complete first."
+            "features_not_ready",
+            f"Feature set {features_id} is still open. POST /v1/features/{features_id}/complete first.",
         )

@@ -35,14 +35,37 @@ class RepairStore:
         """End or requeue every running job whose owner has not renewed its lease."""
         now = self.database.now()
         overdue = (Job.status == RUNNING, Job.lease_expires_at < now)
-        freed: dict[str, Any] = dict(lease_token=None, lease_expires_at=None, version=Job.version + 1)
-        cancel = update(Job).where(*overdue, Job.cancel_requested_at.is_not(None)).values(
-            status=CANCELLED, finished_at=now, **freed)
-        fail = update(Job).where(*overdue, Job.attempts >= max_attempts).values(
-            status=FAILED, finished_at=now, error_code="worker_lost",
-            error_detail=WORKER_LOST.format(attempts=max_attempts), **freed)
-        requeue = update(Job).where(*overdue).values(
-            status=QUEUED, started_at=None, phase=None, current=None, total=None, progress_at=None, queued_at=None, **freed)
+        freed: dict[str, Any] = {"lease_token": None, "lease_expires_at": None, "version": Job.version + 1}
+        cancel = (
+            update(Job)
+            .where(*overdue, Job.cancel_requested_at.is_not(None))
+            .values(status=CANCELLED, finished_at=now, **freed)
+        )
+        fail = (
+            update(Job)
+            .where(*overdue, Job.attempts >= max_attempts)
+            .values(
+                status=FAILED,
+                finished_at=now,
+                error_code="worker_lost",
+                error_detail=WORKER_LOST.format(attempts=max_attempts),
+                **freed,
+            )
+        )
+        requeue = (
+            update(Job)
+            .where(*overdue)
+            .values(
+                status=QUEUED,
+                started_at=None,
+                phase=None,
+                current=None,
+                total=None,
+                progress_at=None,
+                queued_at=None,
+                **freed,
+            )
+        )
         with self.database.write() as session:
             cancelled, failed, requeued = (
                 list(session.scalars(statement.returning(Job.id))) for statement in (cancel, fail, requeue)
@@ -76,4 +99,4 @@ class RepairStore:
         """How many jobs there are in each state."""
         with self.database.read() as session:
             rows = session.execute(select(Job.status, func.count()).group_by(Job.status))
-            return {status: count for status, count in rows}
+            return dict(rows.tuples().all())

@@ -1,0 +1,52 @@
+"""Answers that several routes give about a job."""
+
+import time
+
+from fastapi import Response
+from starlette.concurrency import run_in_threadpool
+
+from analysis.report import Report
+from api.services import Services
+from api.views import FinishedJobView, JobView
+from jobs.tables import ENDED, SUCCEEDED, Job
+
+POLL_AFTER_SECONDS = 1
+
+
+async def wait_until_ended(services: Services, job: Job, *, seconds: float) -> Job:
+    """The job when it has ended, or as it is after so many seconds."""
+    deadline = time.monotonic() + seconds
+    while job.status not in ENDED and (left := deadline - time.monotonic()) > 0:
+        await services.watcher.changed(job.id, job.version, timeout_seconds=left)
+        job = await run_in_threadpool(services.jobs.get, job.id)
+    return job
+
+
+async def accepted(services: Services, job: Job, *, wait_seconds: int) -> Response:
+    """202 with the job as it stands; 200 with its report if it was to be waited for and has ended in time."""
+    headers = {"Location": f"/v1/jobs/{job.id}"}
+    if wait_seconds:
+        headers["Preference-Applied"] = f"wait={wait_seconds}"
+        job = await wait_until_ended(services, job, seconds=wait_seconds)
+        if job.status in ENDED:
+            return await run_in_threadpool(_finished, services, job, headers)
+    headers["Retry-After"] = str(POLL_AFTER_SECONDS)
+    return Response(JobView.of(job).model_dump_json(), 202, headers, media_type="application/json")
+
+
+def _finished(services: Services, job: Job, headers: dict[str, str]) -> Response:
+    report = None
+    if job.status == SUCCEEDED:
+        report = Report.model_validate_json(services.jobs.report(job.id).body)
+    view = FinishedJobView(**dict(JobView.of(job)), report=report)
+    return Response(view.model_dump_json(), 200, headers, media_type="application/json")
+
+
+def job_etag(job: Job) -> str:
+    """Changes with every change of the row."""
+    return f'"{job.id}-{job.version}"'
+
+
+def not_modified(etag: str) -> Response:
+    """The client has it already."""
+    return Response(status_code=304, headers={"ETag": etag})

@@ -1,0 +1,85 @@
+"""The one-call form: features and a `measure_collapse` job in one request."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request, Response
+from pydantic import ValidationError
+from starlette.concurrency import run_in_threadpool
+
+from analysis.commands import MeasureCollapse
+from api.answers import accepted
+from api.documents import FILE_BODY, responses
+from api.errors import FieldError, InvalidRequest, field_errors
+from api.routes.features import names
+from api.services import Services, ServicesDependency
+from api.submission import IdempotencyKey, Labels, Prefer, submit, wait_seconds
+from api.uploads import received
+from api.views import FinishedJobView, JobView
+from jobs.files import StagedFile
+from jobs.tables import Job
+
+router = APIRouter(prefix="/analyses", tags=["jobs"])
+Names = Annotated[str | None, Query(max_length=65536)]
+
+
+@router.post(
+    "",
+    status_code=202,
+    response_model=JobView,
+    openapi_extra=FILE_BODY,
+    responses=responses(400, 408, 413, 415, 507) | {200: {"model": FinishedJobView}},
+)
+async def analyse(
+    request: Request,
+    services: ServicesDependency,
+    run: Annotated[str | None, Query()] = None,
+    step: Annotated[int | None, Query()] = None,
+    tags: Names = None,
+    layers: Names = None,
+    metrics: Names = None,
+    rank_tolerance: Annotated[float | None, Query()] = None,
+    spectra: Names = None,
+    idempotency_key: IdempotencyKey = None,
+    prefer: Prefer = None,
+) -> Response:
+    """Upload a features file and measure it. Lists in the query are separated by commas."""
+    labels = _validated(Labels, run=run, step=step, tags=names(tags))
+    parameters: dict[str, Any] = {
+        "kind": "measure_collapse",
+        "layers": names(layers),
+        "metrics": names(metrics),
+        "rank_tolerance": rank_tolerance,
+        "spectra": names(spectra),
+    }
+    _validated(MeasureCollapse, features="unknown before the body is read", **parameters)
+    await run_in_threadpool(services.queue.require_broker)
+    async with received(request, services) as staged:
+        job = await run_in_threadpool(_submit, services, staged, parameters, labels, idempotency_key)
+    return await accepted(services, job, wait_seconds=wait_seconds(prefer))
+
+
+def _submit(
+    services: Services, staged: StagedFile, parameters: dict[str, Any], labels: Labels, idempotency_key: str | None
+) -> Job:
+    row, created = services.feature_sets.add_whole(staged, layer_order=None)
+    command = _validated(MeasureCollapse, features=row.id, **parameters)
+    try:
+        job, _ = submit(services, command, labels, idempotency_key=idempotency_key, content=staged.sha256)
+    except Exception:
+        if created:
+            services.feature_sets.delete(row.id)  # a refused request leaves nothing behind
+        raise
+    return job
+
+
+def _validated(model: Any, **values: Any) -> Any:
+    """What was given, as the model has it; errors point at the query."""
+    try:
+        return model.model_validate({name: value for name, value in values.items() if value is not None})
+    except ValidationError as error:
+        raise InvalidRequest(
+            [
+                FieldError(pointer=f"/query{entry.pointer}", detail=entry.detail)
+                for entry in field_errors(error.errors())
+            ]
+        ) from error

@@ -1,0 +1,81 @@
+"""Feature sets over HTTP. The routes that receive a body are the only ones that stream."""
+
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Path, Query, Request, Response
+from starlette.concurrency import run_in_threadpool
+
+from api.documents import FILE_BODY, responses
+from api.services import ServicesDependency
+from api.uploads import received
+from api.views import FeaturesView
+
+router = APIRouter(prefix="/features", tags=["features"])
+
+LayerOrder = Annotated[
+    str | None, Query(max_length=65536, description="names of the layers, separated by commas, in order")
+]
+PartIndex = Annotated[int, Path(ge=0, le=9999)]
+
+
+@router.post(
+    "",
+    status_code=201,
+    response_model=FeaturesView,
+    openapi_extra=FILE_BODY,
+    responses=responses(400, 408, 413, 415, 422, 507)
+    | {200: {"model": FeaturesView, "description": "The same file came before"}},
+)
+async def upload_features(
+    request: Request,
+    response: Response,
+    services: ServicesDependency,
+    layers: LayerOrder = None,
+    parts: Annotated[Literal["open"] | None, Query(description="open an empty set, to be filled part by part")] = None,
+) -> FeaturesView:
+    """Upload one safetensors or npz file, or open a set that is filled part by part."""
+    order = names(layers)
+    if parts:
+        row, created = await run_in_threadpool(services.feature_sets.open_set, layer_order=order), True
+    else:
+        async with received(request, services) as staged:
+            row, created = await run_in_threadpool(services.feature_sets.add_whole, staged, layer_order=order)
+    response.status_code = 201 if created else 200
+    response.headers["Location"] = f"/v1/features/{row.id}"
+    return FeaturesView.of(row)
+
+
+@router.put(
+    "/{features_id}/parts/{index}",
+    status_code=204,
+    openapi_extra=FILE_BODY,
+    responses=responses(400, 404, 408, 409, 413, 415, 422, 507),
+)
+async def upload_part(request: Request, services: ServicesDependency, features_id: str, index: PartIndex) -> None:
+    """Upload one part: the same tensors, other samples. The same bytes again are harmless."""
+    await run_in_threadpool(services.feature_sets.store.get, features_id)
+    async with received(request, services) as staged:
+        await run_in_threadpool(services.feature_sets.add_part, features_id, index, staged)
+
+
+@router.post("/{features_id}/complete", response_model=FeaturesView, responses=responses(404, 409, 422))
+def complete_features(services: ServicesDependency, features_id: str) -> FeaturesView:
+    """Close an open set: its parts must be 0 … n−1."""
+    return FeaturesView.of(services.feature_sets.complete(features_id))
+
+
+@router.get("/{features_id}", response_model=FeaturesView, responses=responses(404))
+def get_features(services: ServicesDependency, features_id: str) -> FeaturesView:
+    """What a feature set holds."""
+    return FeaturesView.of(services.feature_sets.store.get(features_id))
+
+
+@router.delete("/{features_id}", status_code=204, responses=responses(404, 409))
+def delete_features(services: ServicesDependency, features_id: str) -> None:
+    """Remove a feature set and its files."""
+    services.feature_sets.delete(features_id)
+
+
+def names(listed: str | None) -> list[str] | None:
+    """A comma-separated query parameter as a list."""
+    return listed.split(",") if listed is not None else None

@@ -1,0 +1,160 @@
+"""Jobs over HTTP: one set of routes for every kind."""
+
+import base64
+import binascii
+from collections.abc import AsyncIterator
+from datetime import datetime
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Header, Query, Request, Response
+from fastapi.sse import EventSourceResponse, ServerSentEvent
+from starlette.concurrency import run_in_threadpool
+
+from analysis.report import Report
+from api.answers import accepted, job_etag, not_modified, wait_until_ended
+from api.bodies import BoundedRoute
+from api.documents import responses
+from api.errors import invalid_field
+from api.services import ServicesDependency
+from api.submission import (
+    LONGEST_WAIT_SECONDS,
+    IdempotencyKey,
+    Labels,
+    Prefer,
+    Submission,
+    command_of,
+    submit,
+    wait_seconds,
+)
+from api.views import FinishedJobView, JobPage, JobStatus, JobView
+from jobs.store import Filter
+from jobs.tables import ENDED, Job
+
+router = APIRouter(prefix="/jobs", tags=["jobs"], route_class=BoundedRoute)
+IfNoneMatch = Annotated[str | None, Header(max_length=1024)]
+Text = Annotated[str | None, Query(max_length=255)]
+
+
+@router.post(
+    "",
+    status_code=202,
+    response_model=JobView,
+    responses=responses(400, 404, 409, 413) | {200: {"model": FinishedJobView}},
+)
+async def submit_job(
+    services: ServicesDependency,
+    submission: Submission,
+    idempotency_key: IdempotencyKey = None,
+    prefer: Prefer = None,
+) -> Response:
+    """Queue a job."""
+    labels = Labels.model_validate(submission.model_dump(include=set(Labels.model_fields)))
+    job, _ = await run_in_threadpool(submit, services, command_of(submission), labels, idempotency_key=idempotency_key)
+    return await accepted(services, job, wait_seconds=wait_seconds(prefer))
+
+
+@router.get("", response_model=JobPage, responses=responses())
+def list_jobs(
+    services: ServicesDependency,
+    status: Annotated[JobStatus | None, Query()] = None,
+    kind: Text = None,
+    run: Text = None,
+    tag: Text = None,
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    cursor: Annotated[str | None, Query(max_length=512, description="next_cursor of the page before")] = None,
+) -> JobPage:
+    """List jobs, newest first."""
+    where = Filter(status=status, kind=kind, run=run, tag=tag, after=_position(cursor) if cursor else None)
+    found = services.jobs.list(where, limit=limit + 1)
+    page, more = found[:limit], len(found) > limit
+    return JobPage(items=[JobView.of(job) for job in page], next_cursor=_cursor(page[-1]) if more else None)
+
+
+def _cursor(job: Job) -> str:
+    return base64.urlsafe_b64encode(f"{job.created_at.isoformat()} {job.id}".encode()).decode()
+
+
+def _position(cursor: str) -> tuple[datetime, str]:
+    try:
+        created_at, job_id = base64.urlsafe_b64decode(cursor).decode().split(" ")
+        moment = datetime.fromisoformat(created_at)
+    except (ValueError, binascii.Error):
+        moment = None
+    if moment is None or moment.tzinfo is None or "\0" in job_id:
+        raise invalid_field(
+            "/query/cursor", "not a cursor of this service; pass next_cursor of the page before, as it came"
+        )
+    return moment, job_id
+
+
+@router.get("/{job_id}", response_model=JobView, responses=responses(404) | {304: {"description": "Not changed"}})
+async def get_job(
+    services: ServicesDependency,
+    job_id: str,
+    wait: Annotated[
+        int, Query(ge=0, le=LONGEST_WAIT_SECONDS, description="answer when the job ends, at the latest after N s")
+    ] = 0,
+    if_none_match: IfNoneMatch = None,
+) -> Response:
+    """Get a job as it stands, at once or when it has ended."""
+    job = await run_in_threadpool(services.jobs.get, job_id)
+    job = await wait_until_ended(services, job, seconds=wait)
+    etag = job_etag(job)
+    if etag == if_none_match:
+        return not_modified(etag)
+    return Response(JobView.of(job).model_dump_json(), media_type="application/json", headers={"ETag": etag})
+
+
+async def _existing(services: ServicesDependency, job_id: str) -> Job:
+    return await run_in_threadpool(services.jobs.get, job_id)
+
+
+@router.get("/{job_id}/events", response_class=EventSourceResponse, responses=responses(404))
+async def job_events(
+    request: Request,
+    services: ServicesDependency,
+    job: Annotated[Job, Depends(_existing)],
+    last_event_id: Annotated[str | None, Header(max_length=64)] = None,
+) -> AsyncIterator[ServerSentEvent]:
+    """Follow a job as server-sent events: `state` when its status changes, `progress` in between, each a job view.
+
+    The id of an event is the version of the row; with `Last-Event-ID` nothing is told twice.
+    """
+    seen_version = int(last_event_id) if last_event_id and last_event_id.isdigit() else 0
+    seen_status: str | None = None
+    while True:
+        if job.version > seen_version:
+            name = "progress" if job.status == seen_status else "state"
+            yield ServerSentEvent(event=name, id=str(job.version), data=JobView.of(job).model_dump(mode="json"))
+        seen_status = job.status
+        if job.status in ENDED:
+            return
+        seen_version = max(job.version, seen_version)
+        await services.watcher.changed(job.id, job.version, timeout_seconds=LONGEST_WAIT_SECONDS)
+        if await request.is_disconnected():
+            return
+        job = await run_in_threadpool(services.jobs.get, job.id)
+
+
+@router.post("/{job_id}/cancel", status_code=202, response_model=JobView, responses=responses(404, 409))
+def cancel_job(services: ServicesDependency, job_id: str) -> JobView:
+    """Ask a job to stop: a queued one is cancelled at once, a running one within seconds."""
+    return JobView.of(services.jobs.request_cancel(job_id))
+
+
+@router.delete("/{job_id}", status_code=204, responses=responses(404, 409))
+def delete_job(services: ServicesDependency, job_id: str) -> None:
+    """Remove an ended job and its report."""
+    services.jobs.delete(job_id)
+
+
+@router.get(
+    "/{job_id}/report", response_model=Report, responses=responses(404, 409) | {304: {"description": "Not changed"}}
+)
+def get_report(services: ServicesDependency, job_id: str, if_none_match: IfNoneMatch = None) -> Response:
+    """Get the report of a succeeded job."""
+    report = services.jobs.report(job_id)
+    etag = f'"{report.etag}"'
+    if if_none_match and etag in if_none_match:
+        return not_modified(etag)
+    return Response(report.body, media_type="application/json", headers={"ETag": etag})

@@ -1,0 +1,118 @@
+"""From a request to a queued job: the same way for every kind and every route."""
+
+import hashlib
+import json
+import re
+from typing import Annotated, Any
+
+from fastapi import Header
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, create_model
+
+from analysis.commands import KINDS, Command, MeasureCollapse
+from api.errors import invalid_field, validation_problem
+from api.services import Services
+from jobs.errors import Unavailable
+from jobs.store import NewJob
+from jobs.tables import Job
+
+LONGEST_WAIT_SECONDS = 60
+LARGEST_INTEGER = 2**63 - 1
+PRINTABLE = r"^[^\x00-\x1f\x7f]+$"
+
+RunName = Annotated[str, StringConstraints(min_length=1, max_length=255, pattern=PRINTABLE)]
+Tag = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=PRINTABLE)]
+Step = Annotated[int, Field(ge=0, le=LARGEST_INTEGER)]
+IdempotencyKey = Annotated[
+    str | None,
+    Header(alias="Idempotency-Key", min_length=1, max_length=255, description="makes the request safe to repeat"),
+]
+Prefer = Annotated[
+    str | None,
+    Header(max_length=255, description="`wait=N`: answer 200 with the finished job if it ends within N ≤ 60 s"),
+]
+
+
+class Labels(BaseModel):
+    """What places a job among others; it changes nothing in what is computed."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    run: RunName | None = Field(default=None, description="name of the training that the features come from")
+    step: Step | None = Field(default=None, description="epoch or step of that training")
+    tags: Annotated[tuple[Tag, ...], Field(max_length=32)] = ()
+
+
+def _body_of(kind: type[Command]) -> type[Labels]:
+    """One request body per kind: its parameters and the labels, side by side."""
+    parameters: dict[str, Any] = {name: (field.annotation, field) for name, field in kind.model_fields.items()}
+    return create_model(f"{kind.__name__}Job", __base__=Labels, __doc__=kind.__doc__, **parameters)
+
+
+_BODIES = tuple(_body_of(kind) for kind in KINDS.values())
+# mypy cannot follow a union that is made at run time.
+Submission: Any = Annotated[_BODIES, Field(discriminator="kind")] if len(_BODIES) > 1 else _BODIES[0]
+
+
+def command_of(submission: Any) -> Command:
+    """The frozen command in a validated body."""
+    parameters = submission.model_dump(exclude=set(Labels.model_fields), exclude_unset=True)
+    try:
+        return KINDS[submission.kind].model_validate({**parameters, "kind": submission.kind})
+    except ValidationError as error:
+        raise validation_problem(error) from error
+
+
+def submit(
+    services: Services, command: Command, labels: Labels, *, idempotency_key: str | None, content: str | None = None
+) -> tuple[Job, bool]:
+    """Commit the job, then ring the bell; (job, whether it is new).
+
+    `content` stands for the features in the fingerprint of the request, where the request carried them.
+    """
+    services.queue.require_broker()
+    parameters = command.model_dump(mode="json")
+    features_id = check_features(services, command)
+    asked = {**labels.model_dump(mode="json"), **parameters, **({"features": content} if content else {})}
+    job, created = services.jobs.create(
+        NewJob(
+            kind=command.kind,
+            parameters=parameters,
+            features_id=features_id,
+            run=labels.run,
+            step=labels.step,
+            tags=labels.tags,
+            idempotency_key=idempotency_key,
+            idempotency_fingerprint=hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest(),
+        )
+    )
+    if created:
+        enqueue(services, job.id)
+    return job, created
+
+
+def enqueue(services: Services, job_id: str) -> None:
+    """Send the message. The job is committed: if the broker is lost just now, the sweep will send it."""
+    try:
+        services.queue.enqueue(job_id)
+    except Unavailable:
+        services.repair.mark_unsent(job_id)
+
+
+def check_features(services: Services, command: Command) -> str | None:
+    """The id of the feature set that the command reads, known to be there with the layers that are asked for."""
+    if not isinstance(command, MeasureCollapse):
+        return None
+    row = services.feature_sets.store.get(command.features)
+    known = [layer["name"] for layer in row.layers or []]
+    unknown = [name for name in command.layers or () if row.layers is not None and name not in known]
+    if unknown:
+        raise invalid_field(
+            "/layers", f"no layer {', '.join(map(repr, unknown))} in these features; they have: {', '.join(known)}"
+        )
+    return command.features
+
+
+def wait_seconds(prefer: str | None) -> int:
+    """`wait=N` of a Prefer header, at most 60; 0 without one. Preferences that are not ours are ignored (RFC 7240)."""
+    match = re.search(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,9})", prefer or "")
+    return min(int(match[1]), LONGEST_WAIT_SECONDS) if match else 0

@@ -1,0 +1,95 @@
+"""Receiving a body: streamed to the blob folder, hashed on the way, refused as early as it can be known to be wrong."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import Request
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect
+
+from api.errors import ApiError
+from api.services import Services
+from collapse_client.format import sniff
+from jobs.files import StagedFile
+
+BLOCK_BYTES = 2**20
+SNIFFED_BYTES = 16
+DRAIN_SECONDS = 5.0
+LOWEST_BYTES_PER_SECOND = 1024
+"""On average since the start: a sender that trickles may not hold a connection for ever."""
+
+
+@asynccontextmanager
+async def received(request: Request, services: Services) -> AsyncIterator[StagedFile]:
+    """The body as a finished staged file, which is removed when the block ends unless it was kept."""
+    limit = services.settings.max_upload_bytes
+    if request.headers.get("content-encoding", "identity") != "identity":
+        raise ApiError(415, "unsupported_format", "Send the file as it is, without Content-Encoding.")
+    announced = request.headers.get("content-length", "")
+    body = request.stream()
+    if announced.isdigit() and int(announced) > limit:
+        await _refuse(request, body, _too_large(limit))
+    with await run_in_threadpool(services.feature_sets.files.stage) as staged:
+        await _receive(request, body, staged, services)
+        services.telemetry.uploaded_bytes.inc(staged.size_bytes)
+        yield staged
+
+
+async def _receive(request: Request, body: AsyncIterator[bytes], staged: StagedFile, services: Services) -> None:
+    limit, idle_seconds = services.settings.max_upload_bytes, services.settings.upload_idle_seconds
+    now = asyncio.get_running_loop().time
+    started = now()
+    block, sniffed = bytearray(), False
+    try:
+        async with asyncio.timeout(idle_seconds) as deadline:
+            async for chunk in body:
+                block += chunk
+                received_bytes = staged.size_bytes + len(block)
+                latest = started + idle_seconds + received_bytes / LOWEST_BYTES_PER_SECOND
+                deadline.reschedule(min(now() + idle_seconds, latest))
+                if received_bytes > limit:
+                    raise _too_large(limit)
+                if not sniffed and len(block) >= SNIFFED_BYTES:
+                    sniff(bytes(block[:SNIFFED_BYTES]))
+                    sniffed = True
+                if len(block) >= BLOCK_BYTES:
+                    await run_in_threadpool(staged.write, block)
+                    block = bytearray()
+    except TimeoutError:
+        raise ApiError(
+            408,
+            "upload_too_slow",
+            "The body came too slowly. Nothing was kept; send again, in parts if need be.",
+            headers={"Connection": "close"},
+        ) from None
+    except ClientDisconnect:
+        raise ApiError(400, "bad_request", "The connection ended before the body did. Nothing was kept.") from None
+    except Exception as error:
+        await _refuse(request, body, error)
+    if not sniffed:
+        sniff(bytes(block))
+    await run_in_threadpool(staged.write, block)
+    await run_in_threadpool(staged.finish)
+
+
+async def _refuse(request: Request, body: AsyncIterator[bytes], error: Exception) -> None:
+    """Read on for a moment before answering: a client that is still writing would see a reset, not our answer."""
+    if request.headers.get("expect", "").lower() != "100-continue":
+        try:
+            async with asyncio.timeout(DRAIN_SECONDS):
+                async for _ in body:
+                    pass
+        except (TimeoutError, ClientDisconnect):
+            raise error from None
+    raise error
+
+
+def _too_large(limit: int) -> ApiError:
+    return ApiError(
+        413,
+        "body_too_large",
+        f"The body is larger than this service takes at once ({limit} bytes). Nothing was kept; send the samples "
+        "in parts: POST /v1/features?parts=open.",
+        headers={"Connection": "close"},
+    )

@@ -1,0 +1,149 @@
+"""What leaves the API: the shapes of the contract, apart from the tables that they are made from."""
+
+from datetime import datetime
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, Field
+
+from analysis.report import Report
+from jobs import tables
+
+JobStatus = Literal["queued", "running", "succeeded", "failed", "cancelled"]
+
+
+class LayerView(BaseModel):
+    """One layer of a feature set."""
+
+    name: str
+    dim: int
+    dtype: str
+    weights_shape: tuple[int, int] | None
+
+
+class FeaturesView(BaseModel):
+    """A feature set."""
+
+    id: str
+    status: Literal["open", "ready"]
+    sha256: str | None
+    size_bytes: int
+    num_samples: int
+    num_classes: int
+    class_counts: dict[str, int]
+    layers: list[LayerView]
+    created_at: datetime
+    expires_at: datetime
+
+    @classmethod
+    def of(cls, row: tables.Features) -> Self:
+        """The view of a row; of an open set, what is known so far."""
+        counts = row.class_counts or {}
+        return cls(
+            id=row.id,
+            status=row.status,
+            sha256=row.sha256,
+            size_bytes=row.size_bytes,
+            num_samples=row.num_samples,
+            num_classes=len(counts),
+            class_counts=counts,
+            layers=row.layers or [],
+            created_at=row.created_at,
+            expires_at=row.expires_at,
+        )
+
+
+class Progress(BaseModel):
+    """How far a job is."""
+
+    fraction: float = Field(ge=0, le=1)
+    phase: str | None
+    current: int | None
+    total: int | None
+    eta_seconds: float | None
+
+
+class JobError(BaseModel):
+    """Why a job failed."""
+
+    code: str
+    detail: str
+
+
+class JobLinks(BaseModel):
+    """Where the rest of a job is."""
+
+    self: str
+    events: str
+    report: str
+    cancel: str
+
+
+class JobView(BaseModel):
+    """A job as it stands."""
+
+    id: str
+    kind: str
+    status: JobStatus
+    progress: Progress
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    attempts: int
+    run: str | None
+    step: int | None
+    tags: list[str]
+    parameters: dict[str, Any]
+    error: JobError | None
+    parent: str | None = None
+    links: JobLinks
+
+    @classmethod
+    def of(cls, job: tables.Job) -> Self:
+        """The view of a row."""
+        return cls(
+            id=job.id,
+            kind=job.kind,
+            status=job.status,
+            progress=_progress(job),
+            created_at=job.created_at,
+            started_at=job.started_at,
+            finished_at=job.finished_at,
+            attempts=job.attempts,
+            run=job.run,
+            step=job.step,
+            tags=job.tags,
+            parameters={name: value for name, value in job.parameters.items() if name != "kind"},
+            error=JobError(code=job.error_code, detail=job.error_detail or "") if job.error_code else None,
+            links=_links(job.id),
+        )
+
+
+class FinishedJobView(JobView):
+    """A job that was waited for, with its report where it has one."""
+
+    report: Report | None = None
+
+
+class JobPage(BaseModel):
+    """One page of jobs, newest first."""
+
+    items: list[JobView]
+    next_cursor: str | None
+
+
+def _progress(job: tables.Job) -> Progress:
+    fraction = job.current / job.total if job.current is not None and job.total else 0.0
+    if job.status == tables.SUCCEEDED:
+        fraction = 1.0
+    eta_seconds = None
+    if job.status == tables.RUNNING and job.started_at and job.progress_at and fraction > 0:
+        elapsed = (job.progress_at - job.started_at).total_seconds()
+        eta_seconds = round(elapsed / fraction * (1 - fraction), 1)
+    return Progress(
+        fraction=min(1.0, fraction), phase=job.phase, current=job.current, total=job.total, eta_seconds=eta_seconds
+    )
+
+
+def _links(job_id: str) -> JobLinks:
+    base = f"/v1/jobs/{job_id}"
+    return JobLinks(self=base, events=f"{base}/events", report=f"{base}/report", cancel=f"{base}/cancel")

@@ -1,0 +1,79 @@
+"""The composition root of the worker's parent process: a Celery consumer that rings the child, and the sweep.
+
+The pool is prefork with the start method "spawn": a forked child of a parent that has used torch hangs for ever, and
+CUDA cannot be initialised twice. Messages are acknowledged early, because the database row is the truth.
+"""
+
+import os
+import socket
+from typing import Any
+
+from celery import Celery, signals
+
+from jobs.feature_sets import FeatureSets
+from jobs.files import FileStore
+from jobs.logs import configure_logs
+from jobs.queue import Queue, create_celery
+from jobs.settings import Settings
+from jobs.store import Database, FeaturesStore, RepairStore
+from worker.child import ask_to_stop
+from worker.sweep import Sweep, SweepThread
+
+HARD_LIMIT_GRACE_SECONDS = 60
+
+
+def create_worker(settings: Settings) -> Celery:
+    """The publisher's Celery application with all that a worker needs besides."""
+    app = create_celery(settings.broker_url)
+    app.conf.update(
+        include=["worker.child"],
+        worker_pool="prefork",
+        worker_pool_start_method="spawn",
+        worker_concurrency=1,
+        worker_prefetch_multiplier=1,
+        worker_disable_prefetch=True,  # a prefetched short job waits behind a long one
+        worker_max_tasks_per_child=settings.worker_max_tasks,
+        task_acks_late=False,
+        # The last fence; the lease's own limit comes first.
+        task_time_limit=settings.job_time_limit_seconds + HARD_LIMIT_GRACE_SECONDS,
+        worker_hijack_root_logger=False,
+        worker_redirect_stdouts=False,
+        worker_cancel_long_running_tasks_on_connection_loss=False,
+    )
+    return app
+
+
+def create_sweep(settings: Settings, celery: Celery) -> Sweep:
+    """The sweep with its own connections."""
+    database = Database(settings.database)
+    feature_sets = FeatureSets(settings, FeaturesStore(database), FileStore(settings.blob_folder))
+    return Sweep(settings, RepairStore(database), Queue(celery), feature_sets)
+
+
+def main() -> None:
+    """Run until SIGTERM (the running job goes back to the queue) or SIGQUIT."""
+    # Before torch is imported anywhere below: two OpenMP threads beside a busy core are slower, not faster.
+    settings = Settings()
+    os.environ.setdefault("OMP_NUM_THREADS", str(settings.worker_threads))
+    configure_logs()
+    celery = create_worker(settings)
+    sweep = SweepThread(create_sweep(settings, celery), interval_seconds=settings.sweep_seconds)
+    children: list[Any] = []
+
+    @signals.worker_ready.connect(weak=False)
+    def started(sender: Any, **_: Any) -> None:
+        children.append(sender.pool)
+        sweep.start()
+
+    @signals.worker_shutting_down.connect(weak=False)
+    def stopping(**_: Any) -> None:
+        for pool in children:
+            for process_id in pool.info["processes"]:
+                ask_to_stop(process_id)
+
+    @signals.worker_shutdown.connect(weak=False)
+    def stopped(**_: Any) -> None:
+        sweep.stop()
+
+    name = f"worker-{os.getpid()}@{socket.gethostname()}"
+    celery.worker_main(["worker", "--loglevel=INFO", "--without-gossip", "--without-mingle", f"--hostname={name}"])

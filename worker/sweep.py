@@ -1,0 +1,76 @@
+"""The sweep: repairs what crashes leave behind. Idempotent, so that every worker may run it."""
+
+import threading
+
+import structlog
+
+from jobs.errors import Unavailable
+from jobs.feature_sets import FeatureSets
+from jobs.queue import Queue
+from jobs.settings import Settings
+from jobs.store import RepairStore
+
+logger = structlog.get_logger()
+HOUSEKEEPING_SECONDS = 300.0
+
+
+class Sweep:
+    """Ends or requeues jobs without an owner, sends messages that were lost, removes what has expired."""
+
+    def __init__(self, settings: Settings, repair: RepairStore, queue: Queue, feature_sets: FeatureSets) -> None:
+        self.settings, self.repair, self.queue, self.feature_sets = settings, repair, queue, feature_sets
+
+    def sweep_jobs(self) -> None:
+        """One round over the jobs table."""
+        expired = self.repair.expire_leases(max_attempts=self.settings.max_attempts)
+        for outcome in ("requeued", "failed", "cancelled"):
+            for job_id in getattr(expired, outcome):
+                logger.warning("the owner of a job was lost", job_id=job_id, outcome=outcome)
+        candidates = self.repair.perhaps_unsent(older_than_seconds=self.settings.resend_after_seconds)
+        if not candidates:
+            return
+        waiting = self.queue.waiting()
+        for job_id in candidates:
+            if job_id not in waiting:
+                self.queue.enqueue(job_id)
+                logger.info("sent again a job whose message was lost", job_id=job_id)
+        self.repair.mark_sent(candidates)
+
+    def keep_house(self) -> None:
+        """One round over feature sets and blobs."""
+        deleted, removed = self.feature_sets.delete_expired(), self.feature_sets.collect_garbage()
+        if deleted or removed:
+            logger.info("housekeeping", feature_sets_deleted=deleted, files_removed=removed)
+
+
+class SweepThread:
+    """Runs the sweep beside the worker's main loop until it is stopped."""
+
+    def __init__(self, sweep: Sweep, *, interval_seconds: float) -> None:
+        self._sweep, self._interval = sweep, interval_seconds
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="sweep", daemon=True)
+
+    def start(self) -> None:
+        """Begin; the first round comes at once."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End after the round that is under way."""
+        self._stop.set()
+        self._thread.join(timeout=10)
+
+    def _run(self) -> None:
+        rounds_per_housekeeping = max(1, round(HOUSEKEEPING_SECONDS / self._interval))
+        round_number = 0
+        while not self._stop.is_set():
+            try:
+                self._sweep.sweep_jobs()
+                if round_number % rounds_per_housekeeping == 0:
+                    self._sweep.keep_house()
+            except Unavailable as error:
+                logger.warning("sweep postponed", code=error.code)
+            except Exception:
+                logger.exception("a round of the sweep failed; the next one tries again")
+            round_number += 1
+            self._stop.wait(self._interval)
