@@ -12,6 +12,7 @@ from collapse_client.format.features import (
     order_layers,
     sniff,
 )
+from collapse_client.format.writer import write_features
 
 __all__ = [
     "FeatureFile",
@@ -27,4 +28,5 @@ __all__ = [
     "merge_descriptions",
     "order_layers",
     "sniff",
+    "write_features",
 ]

@@ -4,6 +4,8 @@
     ├── UnsupportedFormat   unsupported_format   neither safetensors nor npz
     ├── UnsafeFile          unsafe_file          a pickle, a header that lies, an archive that inflates too far
     └── InvalidFeatures     invalid_features     readable, but not the features and labels of a classifier
+
+The text of each says what is wrong and what to do.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from types import MappingProxyType, TracebackType
 
 import numpy as np
@@ -62,7 +63,7 @@ class FeatureFile:
         Raises FormatError, or OSError when the disk does.
         """
         with contextlib.ExitStack() as stack:
-            file = stack.enter_context(open(path, "rb"))
+            file = stack.enter_context(Path(path).open("rb"))
             kind = sniff(file.read(SNIFFED_BYTES))
             tensor_file: TensorFile = (
                 NpzFile(file, max_inflated_bytes=max_inflated_bytes) if kind == "npz" else SafetensorsFile(file)
