@@ -1,0 +1,32 @@
+"""Send the features of a classifier to the collapse-analysis service and read its reports.
+
+The names below are loaded on first use: whoever needs only `collapse_client.format` does not pay for HTTP.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collapse_client.client import Client
+    from collapse_client.errors import CollapseError, JobFailed, ServiceError, ServiceUnreachable, WaitTimeout
+    from collapse_client.format.writer import write_features
+
+__all__ = [
+    "Client",
+    "CollapseError",
+    "JobFailed",
+    "ServiceError",
+    "ServiceUnreachable",
+    "WaitTimeout",
+    "write_features",
+]
+
+_MODULES = {"Client": "client", "write_features": "format.writer"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_MODULES.get(name, 'errors')}"), name)

@@ -1,0 +1,218 @@
+"""The service's HTTP contract as methods."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import tempfile
+import time
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Callable, Union, cast
+from urllib.parse import quote
+
+from collapse_client.errors import JobFailed, WaitTimeout
+from collapse_client.format.writer import write_tensors
+from collapse_client.transport import Transport
+from collapse_client.views import FeaturesView, JobView
+
+ENDED = ("succeeded", "failed", "cancelled")
+LONGEST_HOLD_SECONDS = 60
+"""How long the service holds an answer back at most."""
+PROGRESS_SECONDS = 1
+SHORTEST_POLL_SECONDS = 0.2
+
+Source = Union[str, "os.PathLike[str]", Mapping[str, Any]]
+"""A feature file, or tensors named as in one: `labels`, `features.<layer>`, `weights.<layer>`, `biases.<layer>`."""
+
+
+class Client:
+    """A connection to the service; use it as a context manager.
+
+    `timeout`: seconds for one step of a request (connect, send a block, wait for the answer). `retry_seconds`: for how
+    long a request that the service puts off (429, 503) is repeated. Every method raises CollapseError.
+
+        with Client() as client:
+            job = client.analyse("features.safetensors", run="resnet", step=10)
+            report = client.report(client.wait(job)["id"])
+    """
+
+    def __init__(
+        self,
+        url: str = "http://127.0.0.1:8000",
+        api_key: str | None = None,
+        timeout: float = 60.0,
+        retry_seconds: float = 60.0,
+    ) -> None:
+        self._transport = Transport(url, api_key=api_key, timeout=timeout, retry_seconds=retry_seconds)
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._transport.close()
+
+    def upload(self, source: Source, layers: Iterable[str] | None = None) -> FeaturesView:
+        """Send one feature set; the same bytes again give the same id. `layers` sets the order of the layers."""
+        with _file(source) as file:
+            return cast(FeaturesView, self._call("POST", "features", params={"layers": _list(layers)}, file=file))
+
+    def open_parts(self, layers: Iterable[str] | None = None) -> FeaturesView:
+        """Open an empty feature set, to be filled by `put_part` and closed by `complete`."""
+        params = {"parts": "open", "layers": _list(layers)}
+        return cast(FeaturesView, self._call("POST", "features", params=params, repeatable=False))
+
+    def put_part(self, features_id: str, index: int, source: Source) -> None:
+        """Send part `index` (from 0) of an open set: the same tensors, other samples."""
+        with _file(source) as file:
+            self._call("PUT", "features", features_id, "parts", str(index), file=file)
+
+    def complete(self, features_id: str) -> FeaturesView:
+        """Close an open set."""
+        return cast(FeaturesView, self._call("POST", "features", features_id, "complete"))
+
+    def features(self, features_id: str) -> FeaturesView:
+        """Return what a feature set holds."""
+        return cast(FeaturesView, self._call("GET", "features", features_id))
+
+    def delete_features(self, features_id: str) -> None:
+        """Remove a feature set that no job needs."""
+        self._call("DELETE", "features", features_id)
+
+    def submit(
+        self,
+        kind: str,
+        *,
+        run: str | None = None,
+        step: int | None = None,
+        tags: Iterable[str] = (),
+        idempotency_key: str | None = None,
+        **parameters: Any,
+    ) -> JobView:
+        """Submit a job of this kind; `parameters` are the kind's own, such as `features` of `measure_collapse`.
+
+        Carries an Idempotency-Key, yours or a new one, so that a repeated request makes no second job.
+        """
+        placed = {"run": run, "step": step, "tags": list(tags) or None}
+        body = {"kind": kind, **parameters, **{name: value for name, value in placed.items() if value is not None}}
+        return cast(JobView, self._call("POST", "jobs", json=body, headers=_idempotent(idempotency_key)))
+
+    def analyse(
+        self,
+        source: Source,
+        *,
+        run: str | None = None,
+        step: int | None = None,
+        tags: Iterable[str] = (),
+        layers: Iterable[str] | None = None,
+        metrics: Iterable[str] | None = None,
+        idempotency_key: str | None = None,
+        wait_seconds: float | None = None,
+    ) -> JobView:
+        """Send features and submit their `measure_collapse` job in one request.
+
+        With `wait_seconds` (≤ 60) the answer is the ended job, its report under `report`, if that comes in time.
+        """
+        headers, hold = _idempotent(idempotency_key), min(math.ceil(wait_seconds or 0), LONGEST_HOLD_SECONDS)
+        if hold:
+            headers["Prefer"] = f"wait={hold}"
+        lists = {"tags": _list(tags) or None, "layers": _list(layers), "metrics": _list(metrics)}
+        with _file(source) as file:
+            params = {"run": run, "step": step, **lists}
+            answer = self._call("POST", "analyses", params=params, file=file, headers=headers, hold_seconds=hold)
+        return cast(JobView, answer)
+
+    def job(self, job_id: str) -> JobView:
+        """Return a job as it stands."""
+        return cast(JobView, self._call("GET", "jobs", job_id))
+
+    def jobs(self, **filters: Any) -> Iterator[JobView]:
+        """Yield all jobs, newest first; `filters`: status, kind, run, tag, and limit, the size of a page."""
+        cursor = None
+        while True:
+            page = self._call("GET", "jobs", params={**filters, "cursor": cursor})
+            yield from page["items"]
+            cursor = page["next_cursor"]
+            if cursor is None:
+                return
+
+    def wait(
+        self,
+        job: str | JobView,
+        timeout_seconds: float | None = None,
+        on_progress: Callable[[JobView], object] | None = None,
+    ) -> JobView:
+        """Return the job once it has succeeded; `on_progress` is called about once a second with its view.
+
+        Survives a restart of the service. Raises JobFailed with the service's own words, WaitTimeout.
+        """
+        job_id = job if isinstance(job, str) else job["id"]
+        deadline = math.inf if timeout_seconds is None else time.monotonic() + timeout_seconds
+        longest = PROGRESS_SECONDS if on_progress else LONGEST_HOLD_SECONDS
+        while True:
+            asked = time.monotonic()
+            hold = math.ceil(max(0.0, min(longest, deadline - asked)))
+            view: JobView = self._call(
+                "GET", "jobs", job_id, params={"wait": hold}, hold_seconds=hold, patient=True
+            )
+            if on_progress:
+                on_progress(view)
+            if view["status"] == "succeeded":
+                return view
+            if view["status"] in ENDED:
+                raise JobFailed(view)
+            if time.monotonic() >= deadline:
+                raise WaitTimeout(view)
+            # A service that cannot hold the answer back is not asked in a tight loop.
+            time.sleep(max(0.0, asked + SHORTEST_POLL_SECONDS - time.monotonic()))
+
+    def report(self, job_id: str) -> dict[str, Any]:
+        """Return the report of a job that has succeeded."""
+        return cast("dict[str, Any]", self._call("GET", "jobs", job_id, "report"))
+
+    def cancel(self, job_id: str) -> JobView:
+        """Ask a job to stop; a running one does within a few seconds."""
+        return cast(JobView, self._call("POST", "jobs", job_id, "cancel"))
+
+    def delete_job(self, job_id: str) -> None:
+        """Remove an ended job and its report."""
+        self._call("DELETE", "jobs", job_id)
+
+    def catalogue(self) -> Any:
+        """Return every metric: name, title, formula, ideal, reference, scope."""
+        return self._call("GET", "catalogue")
+
+    def _call(self, method: str, *path: str, **options: Any) -> Any:
+        return self._transport.request(method, "/v1/" + "/".join(quote(part, safe="") for part in path), **options)
+
+
+@contextlib.contextmanager
+def _file(source: Source) -> Iterator[str | os.PathLike[str]]:
+    """Give the path of a feature file; tensors are written to a temporary one."""
+    if not isinstance(source, Mapping):
+        yield source
+        return
+    with tempfile.TemporaryDirectory(prefix="collapse-") as folder:
+        path = Path(folder, "features.safetensors")
+        write_tensors(path, source)
+        yield path
+
+
+def _idempotent(key: str | None) -> dict[str, str]:
+    return {"Idempotency-Key": key or uuid.uuid4().hex}
+
+
+def _list(names: Iterable[str] | None) -> str | None:
+    """Return names as the query takes them. A string is refused, whose letters would pass for names."""
+    if isinstance(names, str):
+        raise TypeError(f"give a list of names, such as [{names!r}]")
+    return None if names is None else ",".join(names)

@@ -1,0 +1,76 @@
+"""The service's answers, as they come: plain dicts. Times are RFC 3339 strings."""
+
+from __future__ import annotations
+
+from typing import Any, Optional, TypedDict
+
+# Optional, because pydantic and `get_type_hints` evaluate these, and Python 3.9 has no `X | None`.
+
+
+class FieldError(TypedDict):
+    """One thing that is wrong with a request."""
+
+    pointer: str
+    detail: str
+
+
+class JobError(TypedDict):
+    """Why a job failed."""
+
+    code: str
+    detail: str
+
+
+class Progress(TypedDict):
+    """How far a job is; `fraction` from 0 to 1."""
+
+    fraction: float
+    phase: Optional[str]
+    current: Optional[int]
+    total: Optional[int]
+    eta_seconds: Optional[float]
+
+
+class JobView(TypedDict, total=False):
+    """A job as it stands; `report` is there when it was waited for in `analyse`."""
+
+    id: str
+    kind: str
+    status: str
+    progress: Progress
+    created_at: str
+    started_at: Optional[str]
+    finished_at: Optional[str]
+    attempts: int
+    run: Optional[str]
+    step: Optional[int]
+    tags: list[str]
+    parameters: dict[str, Any]
+    error: Optional[JobError]
+    parent: Optional[str]
+    links: dict[str, str]
+    report: Optional[dict[str, Any]]
+
+
+class LayerView(TypedDict):
+    """One layer of a feature set."""
+
+    name: str
+    dim: int
+    dtype: str
+    weights_shape: Optional[list[int]]
+
+
+class FeaturesView(TypedDict):
+    """A feature set."""
+
+    id: str
+    status: str
+    sha256: Optional[str]
+    size_bytes: int
+    num_samples: int
+    num_classes: int
+    class_counts: dict[str, int]
+    layers: list[LayerView]
+    created_at: str
+    expires_at: str
