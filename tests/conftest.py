@@ -1,57 +1,27 @@
 """Real servers for all tests: a Valkey and a PostgreSQL per session, a fresh database and a clean broker per test."""
 
-import signal
-import subprocess
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from itertools import count
 from pathlib import Path
 
 import pytest
-import redis
-from postgres import PostgresServer, end_with_parent, running_postgres
-
-from server import embedded
+from postgres import PostgresServer, running_postgres
+from valkey_server import redis_client, running_valkey
 
 
 @pytest.fixture(scope="session")
 def valkey() -> Iterator[str]:
     """The URL of a real broker, on a Unix socket in a scratch folder."""
-    with tempfile.TemporaryDirectory(prefix="valkey-") as scratch:
-        folder = Path(scratch)
-        address = embedded.make_socket_path(folder)
-        process = subprocess.Popen(
-            embedded.command(embedded.find_binary(), folder=folder, address=address),
-            stdout=subprocess.DEVNULL, start_new_session=True, preexec_fn=end_with_parent(signal.SIGTERM),
-        )  # fmt: skip
-        try:
-            url = embedded.broker_url(address)
-            _wait_for_broker(url, process)
-            yield url
-        finally:
-            process.kill()
-            process.wait()
-
-
-def _wait_for_broker(url: str, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 10
-    with redis.Redis.from_url(embedded.client_url(url)) as client:
-        while True:
-            try:
-                client.ping()
-                return
-            except redis.ConnectionError:
-                if process.poll() is not None or time.monotonic() > deadline:
-                    raise
-            time.sleep(0.01)
+    with tempfile.TemporaryDirectory(prefix="valkey-") as folder, running_valkey(Path(folder)) as (url, _):
+        yield url
 
 
 @pytest.fixture
 def broker_url(valkey: str) -> Iterator[str]:
     """The broker, as Celery wants it, empty before and after the test."""
-    with redis.Redis.from_url(embedded.client_url(valkey)) as client:
+    with redis_client(valkey) as client:
         client.flushall()
         yield valkey
         client.flushall()

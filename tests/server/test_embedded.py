@@ -1,48 +1,15 @@
 """The embedded broker: which binary, where it listens, and that it keeps what it accepted."""
 
-import signal
 import stat
-import subprocess
-import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from importlib import metadata
 from pathlib import Path
 
 import pytest
-import redis
 from kombu import Connection
-from postgres import end_with_parent, free_port
+from postgres import free_port
+from valkey_server import redis_client, running_valkey
 
 from server import embedded
-
-
-@pytest.fixture
-def start_broker(tmp_path: Path) -> Iterator[Callable[[Path | int], subprocess.Popen[bytes]]]:
-    """A factory of brokers that answer, with their data in one folder; those that still run are ended."""
-    with ExitStack() as processes:
-
-        def start(address: Path | int) -> subprocess.Popen[bytes]:
-            arguments = embedded.command(embedded.find_binary(), folder=tmp_path, address=address)
-            process = subprocess.Popen(arguments, preexec_fn=end_with_parent(signal.SIGTERM))
-            processes.callback(process.wait)
-            processes.callback(process.kill)
-            deadline = time.monotonic() + 10
-            while not _answers(embedded.broker_url(address)):
-                assert process.poll() is None
-                assert time.monotonic() < deadline
-                time.sleep(0.01)
-            return process
-
-        yield start
-
-
-def _answers(url: str) -> bool:
-    try:
-        with redis.Redis.from_url(embedded.client_url(url)) as client:
-            return bool(client.ping())
-    except redis.ConnectionError:
-        return False
 
 
 def test_binary_of_the_wheel_is_found_without_its_wrapper() -> None:
@@ -78,21 +45,16 @@ def test_binary_on_path_serves_where_there_is_no_wheel(
 
 
 @pytest.mark.parametrize("kind", ["socket", "port"])
-def test_accepted_messages_survive_kill_9(
-    kind: str, tmp_path: Path, start_broker: Callable[[Path | int], subprocess.Popen[bytes]]
-) -> None:
+def test_accepted_messages_survive_kill_9(kind: str, tmp_path: Path) -> None:
     """The append-only file brings back what was in a queue; Celery's library and redis-py reach the same database."""
-    address = embedded.make_socket_path(tmp_path) if kind == "socket" else free_port()
-    process = start_broker(address)
-    url = embedded.broker_url(address, database=1)
-    with Connection(url) as connection:
-        queue = connection.SimpleQueue("doorbell")
-        queue.put({"id": "job_1"})
-        queue.close()
-    process.kill()
-    process.wait()
-    start_broker(address)
-    with redis.Redis.from_url(embedded.client_url(url)) as client:
+    port = free_port() if kind == "port" else None
+    with running_valkey(tmp_path, port=port) as (url, process):
+        with Connection(url) as connection:
+            queue = connection.SimpleQueue("doorbell")
+            queue.put({"id": "job_1"})
+            queue.close()
+        process.kill()
+    with running_valkey(tmp_path, port=port) as (url, _), redis_client(url) as client:
         assert client.llen("doorbell") == 1
         assert client.config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
 

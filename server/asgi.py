@@ -1,0 +1,33 @@
+"""`collapse api`: the API process, uvicorn with the bounds that a public address needs."""
+
+import socket
+
+import uvicorn
+
+from jobs.settings import Settings
+
+APPLICATION = "api.app:create_app"
+HEADER_BYTES = 64 * 1024
+IDLE_SECONDS = 15
+GRACE_SECONDS = 5
+
+
+def run_api(settings: Settings, listener: socket.socket) -> None:
+    """Serve on a listening socket until SIGTERM or SIGINT."""
+    config = uvicorn.Config(
+        APPLICATION,
+        factory=True,
+        loop="asyncio",
+        http="h11",  # httptools takes a header of 32 MiB
+        ws="none",
+        lifespan="on",
+        log_config=None,  # the application configures the logs of the process
+        access_log=False,
+        proxy_headers=False,  # a client must not choose its own address
+        server_header=False,
+        h11_max_incomplete_event_size=HEADER_BYTES,
+        limit_concurrency=settings.max_connections,
+        timeout_keep_alive=IDLE_SECONDS,
+        timeout_graceful_shutdown=GRACE_SECONDS,
+    )
+    uvicorn.Server(config).run(sockets=[listener])

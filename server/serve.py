@@ -1,0 +1,80 @@
+"""`collapse serve`: which children there are, on which folder and address, and what they are told."""
+
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from jobs.settings import Settings
+from server import embedded
+from server.address import Readiness, listen, url_of
+from server.children import Child
+from server.errors import StartRefused
+from server.lock import DataFolderLock
+from server.supervisor import Supervisor, run_to_end, signals_taken_up_later
+
+COMMAND = (sys.executable, "-m", "server")
+
+
+def serve(settings: Settings, *, host: str, port: int, data_dir: Path | None, workers: int) -> int:
+    """Run the whole service until SIGTERM or SIGINT, and give the exit code.
+
+    Raises:
+        StartRefused: if it cannot start; then nothing is left running.
+
+    """
+    folder = (data_dir or _default_folder(settings)).expanduser().absolute()
+    with (
+        DataFolderLock(folder) as lock,
+        closing(listen(host, port, settings)) as listener,
+        _broker(settings, folder) as (broker_url, broker_command),
+        signals_taken_up_later(),
+    ):
+        own = {"COLLAPSE_DATA_DIR": str(folder), "COLLAPSE_BROKER_URL": broker_url}
+        # A folder `server` or `jobs` in the user's current directory must not come before ours.
+        environment = {**os.environ, **own, "PYTHONSAFEPATH": "1"}
+
+        def child(name: str, *command: str, descriptors: tuple[int, ...] = ()) -> Child:
+            return Child(name, command, environment, descriptors=(lock.descriptor, *descriptors))
+
+        migrated = run_to_end(child("migrate", *COMMAND, "migrate"))
+        if migrated is None:
+            return 0
+        if migrated != 0:
+            raise StartRefused("The database could not be migrated; the lines above say why. Nothing was started.")
+        api = child("api", *COMMAND, "api", "--fd", str(listener.fileno()), descriptors=(listener.fileno(),))
+        supervisor = Supervisor(
+            [
+                [child(f"worker-{number}", *COMMAND, "worker") for number in range(1, workers + 1)],
+                [api],
+                [child("broker", *broker_command)] if broker_command else [],
+            ]
+        )
+        with closing(Readiness(listener)) as readiness:
+            supervisor.run(is_ready=readiness.reached, announcement=f"collapse is ready at {url_of(listener)}")
+    return 0
+
+
+@contextmanager
+def _broker(settings: Settings, folder: Path) -> Iterator[tuple[str, list[str]]]:
+    """Give the broker's URL, and the command that runs it; an external one has no command."""
+    if "broker_url" in settings.model_fields_set:
+        yield settings.broker_url, []
+        return
+    data = folder / "broker"
+    binary = embedded.find_binary(settings.broker_binary)
+    address = embedded.make_socket_path(data)
+    try:
+        data.mkdir(mode=0o700, exist_ok=True)
+        yield embedded.broker_url(address), embedded.command(binary, folder=data, address=address)
+    finally:
+        if address.parent != data:
+            shutil.rmtree(address.parent)
+
+
+def _default_folder(settings: Settings) -> Path:
+    if "data_dir" in settings.model_fields_set:
+        return settings.data_dir
+    return Path(os.environ.get("XDG_DATA_HOME") or "~/.local/share") / "collapse"
