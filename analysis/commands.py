@@ -82,7 +82,9 @@ def _known_metrics(names: tuple[str, ...]) -> tuple[str, ...]:
 
 def _share(value: float) -> float:
     if not 0 < value < 1:
-        raise ValueError(f"must lie between 0 and 1, both excluded, as a share of the largest singular value; got {value}")
+        raise ValueError(
+            f"must lie between 0 and 1, both excluded, as a share of the largest singular value; got {value}"
+        )
     return value
 
 

@@ -1,11 +1,10 @@
 """What an analysis returns, and the entries of the metric catalogue. `Report.model_json_schema()` is published."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
-
-SCHEMA_VERSION = "1.0"
 
 FiniteFloat = Annotated[float, Field(allow_inf_nan=False)]
 """NaN and infinities have no place in JSON: what is undefined is null, with a warning."""
@@ -66,7 +65,7 @@ class LayerReport(Model):
     index: int = Field(ge=0, description="position in this report")
     dim: int = Field(gt=0)
     metrics: dict[str, FiniteFloat | None]
-    details: dict[str, dict[str, FiniteFloat | int | str]] = Field(
+    details: Mapping[str, Mapping[str, FiniteFloat | int | str]] = Field(
         description="what belongs to a metric's value: ranks used, cuts, tolerances"
     )
     spectra: Spectra
@@ -89,7 +88,7 @@ class Environment(Model):
 class Report(Model):
     """The result of a job."""
 
-    schema_version: Literal["1.0"] = SCHEMA_VERSION
+    schema_version: Literal["1.0"] = "1.0"
     job_id: str
     kind: str
     run: str | None

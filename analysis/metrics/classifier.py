@@ -47,7 +47,7 @@ def self_duality_distance(layer: LayerStatistics) -> float:
     Rows of W stand for the classes in ascending order of label. Undefined without W (K × d), and where W is zero or
     all class means coincide.
     """
-    weights, means = layer.classifier_weights, layer.spread_class_means
+    weights, means = layer.classifier_weights, layer.centered_class_means
     return float((weights / weights.norm() - means / means.norm()).norm())
 
 
@@ -67,4 +67,4 @@ def self_duality_structure(layer: LayerStatistics) -> float:
 
     Undefined without W (K × d), where WM̄ᵀ is zero, and where d < K − 1, which has no room for a simplex.
     """
-    return layer.distance_to_simplex(layer.classifier_weights @ layer.spread_class_means.T)
+    return layer.distance_to_simplex(layer.classifier_weights @ layer.centered_class_means.T)

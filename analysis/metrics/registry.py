@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
@@ -18,7 +18,7 @@ class Measured:
     """A value with what belongs to it; a metric without details returns a bare float instead."""
 
     value: float
-    details: dict[str, float | int | str] = field(default_factory=dict)
+    details: Mapping[str, float | int | str] = field(default_factory=dict)
     warnings: tuple[Warning, ...] = ()
 
 
