@@ -142,7 +142,7 @@ class JobStore:
         """The row version of each of these jobs that exists."""
         with self.database.read() as session:
             rows = session.execute(select(Job.id, Job.version).where(Job.id.in_(job_ids)))
-            return dict(rows.tuples().all())
+            return dict(rows.all())
 
     def list(self, where: Filter, *, limit: int) -> list[Job]:
         """Newest first."""

@@ -99,4 +99,4 @@ class RepairStore:
         """How many jobs there are in each state."""
         with self.database.read() as session:
             rows = session.execute(select(Job.status, func.count()).group_by(Job.status))
-            return dict(rows.tuples().all())
+            return dict(rows.all())

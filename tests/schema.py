@@ -1,0 +1,22 @@
+"""A database with our tables in it, by way of the migrations."""
+
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+
+import migrations
+
+
+def alembic_config(url: str) -> Config:
+    """Alembic's configuration for one database."""
+    config = Config()
+    config.set_main_option("script_location", str(Path(migrations.__file__).parent))
+    config.set_main_option("sqlalchemy.url", url.replace("%", "%%"))
+    return config
+
+
+def migrated(url: str) -> str:
+    """Bring an empty database to the newest revision; gives its URL back."""
+    command.upgrade(alembic_config(url), "head")
+    return url
