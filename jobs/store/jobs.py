@@ -245,7 +245,7 @@ class JobStore:
     def succeed(self, job_id: str, token: str, *, body: str, etag: str, measurements: Sequence[MeasurementRow]) -> bool:
         """Write the end, the report and its measurements together; False if the lease is no longer ours."""
         with self.database.write() as session:
-            job = session.scalar(_end(job_id, token, SUCCEEDED, self.database.now()).returning(Job))
+            job = session.scalar(_end(job_id, token, SUCCEEDED, self.database.now(), current=Job.total).returning(Job))
             if job is None:
                 return False
             session.add(StoredReport(job_id=job_id, body=body, etag=etag, created_at=self.database.now()))

@@ -74,11 +74,8 @@ def merge_descriptions(parts: Sequence[FeaturesDescription]) -> FeaturesDescript
         class_counts.update(part.class_counts)
         _check_class_count(class_counts)
     by_name = [{layer.name: layer for layer in part.layers} for part in parts]
-    for index, layers in enumerate(by_name):
-        if _signature(layers) != _signature(by_name[0]):
-            raise InvalidFeatures(
-                f"Part {index} has other layers, dims or dtypes than part 0: send the same tensors in every part."
-            )
+    for layers in by_name:
+        _check_same_tensors(by_name[0], layers)
     return FeaturesDescription(
         sum(part.num_samples for part in parts),
         dict(sorted(class_counts.items())),
@@ -127,8 +124,18 @@ def _check_finite(file: FeatureFile, name: str) -> None:
         )
 
 
-def _signature(layers: Mapping[str, LayerInfo]) -> dict[str, tuple[int, str]]:
-    return {name: (layer.dim, layer.dtype) for name, layer in layers.items()}
+def _check_same_tensors(first: Mapping[str, LayerInfo], other: Mapping[str, LayerInfo]) -> None:
+    for name in [*first, *other]:
+        ours, theirs = _signature(first.get(name)), _signature(other.get(name))
+        if ours != theirs:
+            raise InvalidFeatures(
+                f"'features.{name}' is {theirs} in one part and {ours} in another: send the same tensors in every part.",
+                tensor=f"features.{name}",
+            )
+
+
+def _signature(layer: LayerInfo | None) -> str:
+    return "missing" if layer is None else f"(N, {layer.dim}) {layer.dtype}"
 
 
 def _merge_layer(parts: Sequence[LayerInfo]) -> LayerInfo:
