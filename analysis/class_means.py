@@ -83,7 +83,7 @@ class ClassMeans:
         return centered
 
     @cached_property
-    def decomposition(self) -> tuple[Means, Values, Means]:
+    def decomposition(self) -> tuple[Float64[Tensor, "classes values"], Values, Float64[Tensor, "values dim"]]:
         """M̄ = U S Vᵀ as (U, S, Vᵀ) without the directions that are zero but for rounding: at most K − 1."""
         left, values, right = torch.linalg.svd(self.centered_class_means, full_matrices=False)
         above = int((values > EPSILON * max(self.num_classes, self.dim) * values[0]).sum())

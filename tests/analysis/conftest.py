@@ -1,0 +1,142 @@
+import contextlib
+import runpy
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+from jaxtyping import install_import_hook
+
+# Before anything imports them: shapes and dtypes of every call are checked while the tests run.
+install_import_hook(
+    [
+        f"analysis.{name}"
+        for name in ("between_class", "class_means", "distances", "residuals", "spectra", "statistics", "tiles")
+    ],
+    "beartype.beartype",
+)
+
+from analysis.commands import MeasureCollapse  # noqa: E402 (after the hook)
+from analysis.errors import UndefinedMetric  # noqa: E402 (after the hook)
+from analysis.statistics import LayerStatistics  # noqa: E402 (after the hook)
+from collapse_client.format.features import FeatureFile  # noqa: E402 (after the hook)
+from collapse_client.format.moments import Moments  # noqa: E402 (after the hook)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread():
+    """Small tensors are slower on two threads than on one."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="session")
+def references():
+    """The naive implementation of each metric, by name."""
+    return runpy.run_path(str(Path(__file__).with_name("reference.py")))
+
+
+class Parts:
+    def __init__(self, parts):
+        self.parts = parts
+        self.layers = parts[0].layers
+
+
+class Here:
+    """Surroundings in this process, over files on disk."""
+
+    job_id, run, step, device, service_version = "job_1", "run", 7, "cpu", "0.1.0"
+
+    def __init__(self, paths):
+        self._paths = paths
+        self.heard = []
+
+    @contextlib.contextmanager
+    def open_features(self, features_id):
+        with contextlib.ExitStack() as stack:
+            files = (FeatureFile.open(path, max_inflated_bytes=1 << 30) for path in self._paths)
+            yield Parts([stack.enter_context(file) for file in files])
+
+    def progress(self, *, phase, current, total):
+        self.heard.append((phase, current, total))
+
+
+@pytest.fixture
+def surroundings(tmp_path):
+    """A factory: dictionaries of tensors, one for each part → surroundings over their files."""
+
+    def make(*parts):
+        paths = [tmp_path / f"{index}.safetensors" for index in range(len(parts))]
+        for path, tensors in zip(paths, parts, strict=True):
+            tensors = {name: torch.as_tensor(values).contiguous() for name, values in tensors.items()}
+            safetensors.torch.save_file(tensors, path)
+        return Here(paths)
+
+    return make
+
+
+@pytest.fixture
+def measure(surroundings):
+    """A factory: parts, and parameters of the command → the report."""
+
+    def make(*parts, **parameters):
+        return MeasureCollapse(kind="measure_collapse", features="features_1", **parameters).run(surroundings(*parts))
+
+    return make
+
+
+@pytest.fixture
+def measure_layer(measure):
+    """A factory: features and labels of one layer → its part of the report."""
+
+    def make(features, labels, weights=None, **parameters):
+        tensors = {"labels": labels, "features.last": features}
+        if weights is not None:
+            tensors["weights.last"] = weights
+        return measure(tensors, **parameters).layers[0]
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def statistics():
+    """A factory: features and class indices 0 … K−1 → the layer's statistics, without files."""
+
+    def make(features, class_indices, **options):
+        features, class_indices = torch.as_tensor(features), torch.as_tensor(class_indices)
+        moments = Moments(num_classes=int(class_indices.max()) + 1, dim=features.shape[1])
+        moments.update(features, class_indices)
+        missing = UndefinedMetric("no_classifier_weights", "none was sent")
+        return LayerStatistics(moments, tiles=[(features, class_indices)], classifier=missing, **options)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def clusters():
+    """A factory: noisy class means of a given rank → features (N, d) in float64, labels (N,), class means."""
+
+    def make(*, sizes, dim, rank=None, noise=0.3, seed=0):
+        generator = np.random.default_rng(seed)
+        means = generator.normal(size=(len(sizes), dim))
+        if rank is not None:
+            means = generator.normal(size=(len(sizes), rank))
+            means = (means - means.mean(axis=0)) @ generator.normal(size=(rank, dim)) / np.sqrt(rank)
+        labels = generator.permutation(np.repeat(np.arange(len(sizes)), sizes))
+        return means[labels] + noise * generator.normal(size=(len(labels), dim)), labels, means
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def simplex():
+    """A factory: K class means of an exact simplex, K × K, rank K − 1, turned by an orthogonal matrix."""
+
+    def make(num_classes, seed=0):
+        turn = np.linalg.qr(np.random.default_rng(seed).normal(size=(num_classes, num_classes)))[0]
+        return (np.eye(num_classes) - 1 / num_classes) @ turn
+
+    return make
