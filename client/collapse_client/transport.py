@@ -23,7 +23,10 @@ class Transport:
 
     def __init__(self, url: str, *, api_key: str | None, timeout: float, retry_seconds: float) -> None:
         headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
-        self._http = httpx.Client(base_url=url, headers=headers, timeout=timeout)
+        try:
+            self._http = httpx.Client(base_url=url, headers=headers, timeout=timeout)
+        except httpx.InvalidURL as error:
+            raise ServiceUnreachable(f"{url!r} is no address ({error}): give http://127.0.0.1:8000 or the like") from error
         self._url, self._timeout, self._retry_seconds = url, timeout, retry_seconds
 
     def close(self) -> None:

@@ -129,7 +129,7 @@ def _check_same_tensors(first: Mapping[str, LayerInfo], other: Mapping[str, Laye
         ours, theirs = _signature(first.get(name)), _signature(other.get(name))
         if ours != theirs:
             raise InvalidFeatures(
-                f"'features.{name}' is {theirs} in one part and {ours} in another: send the same tensors in every part.",
+                f"'features.{name}' is {theirs} in one part, {ours} in another: send the same tensors in every part.",
                 tensor=f"features.{name}",
             )
 

@@ -21,12 +21,12 @@ def check_tensors(tensors: Mapping[str, TensorInfo]) -> None:
     _check_labels(labels)
     if not layers_of(tensors):
         raise InvalidFeatures("The file has no features: add a tensor `features.<layer>` of shape (samples, dim).")
-    for info in tensors.values():
-        kind, _, layer = info.name.partition(".")
-        if kind == "features":
-            _check_features(info, labels.shape[0])
-        elif kind in ("weights", "biases"):
-            _check_weights(info, kind, layer, tensors)
+    for layer in layers_of(tensors):
+        _check_features(tensors[f"features.{layer}"], labels.shape[0])
+    for kind in ("weights", "biases"):  # in this order, because biases are compared with their weights
+        for info in tensors.values():
+            if info.name.startswith(f"{kind}."):
+                _check_weights(info, kind, info.name.partition(".")[2], tensors)
 
 
 def _fail(info: TensorInfo, detail: str) -> None:

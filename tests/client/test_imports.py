@@ -1,0 +1,33 @@
+"""What importing costs: a service that only reads files loads neither torch nor HTTP."""
+
+import subprocess
+import sys
+
+import pytest
+
+import collapse_client
+
+
+@pytest.mark.parametrize(
+    ("module", "forbidden"),
+    [
+        ("collapse_client", {"torch", "httpx"}),
+        ("collapse_client.format", {"torch", "httpx"}),
+        ("collapse_client.cli", {"torch", "httpx"}),
+        ("collapse_client.client", {"torch"}),
+    ],
+)
+def test_modules_that_stay_out(module, forbidden):
+    code = f"import sys, {module}; print(*({forbidden!r} & set(sys.modules)))"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert loaded.split() == []
+
+
+@pytest.mark.parametrize("name", collapse_client.__all__)
+def test_public_names_are_there(name):
+    assert getattr(collapse_client, name).__name__ == name
+
+
+def test_other_names_are_not():
+    with pytest.raises(AttributeError, match="nothing"):
+        _ = collapse_client.nothing
