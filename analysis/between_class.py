@@ -11,64 +11,75 @@ from math import sqrt
 from typing import Literal
 
 import torch
-from jaxtyping import Float64, Int64
+from jaxtyping import Bool, Float64, Int64
 from torch import Tensor
 
 
 @dataclass(frozen=True)
 class BetweenClassDirections:
-    """The leading right singular vectors of M̄ that are kept."""
+    """Which right singular vectors of M̄ are kept."""
 
-    rank: int
-    cut: float
-    """singular value of M̄ that a direction must exceed"""
-    bound_by: Literal["tolerance", "noise_floor", "cap"]
-    """what set the rank; cap: min(K − 1, d), nothing was left out"""
+    kept: Bool[Tensor, " directions"]
     eigenvalues: Float64[Tensor, " rank"]
-    """of Σ_B: s² / K"""
+    """of Σ_B in the kept directions: s² / K"""
+    cut: float
+    """singular value that the first direction left out, or else the last one kept, had to exceed"""
+    bound_by: Literal["tolerance", "noise_floor", "cap"]
+    """what set that cut; cap: there are min(K − 1, d) directions, and all are kept"""
+
+    @property
+    def rank(self) -> int:
+        """How many are kept."""
+        return len(self.eigenvalues)
 
 
 def keep_directions(
-    singular_values: Float64[Tensor, " values"],
+    singular_values: Float64[Tensor, " directions"],
     *,
-    cap: int,
+    floors: Float64[Tensor, " directions"],
     rank_tolerance: float,
-    noise_floor: float,
     num_classes: int,
+    cap: int,
 ) -> BetweenClassDirections:
-    """Keep s_k of M̄ above rank_tolerance · s_1 and s_k²/K above the noise floor, at most `cap` of them."""
-    relative = rank_tolerance * float(singular_values[0])
-    noise = sqrt(num_classes * noise_floor)
-    cut = max(relative, noise)
-    rank = min(cap, int((singular_values > cut).sum()))
-    rule: Literal["tolerance", "noise_floor"] = "tolerance" if relative >= noise else "noise_floor"
+    """Keep the s_k of M̄ that are above rank_tolerance · s_1 and above their noise floor."""
+    tolerated = rank_tolerance * singular_values[0]
+    cuts = floors.clamp(min=float(tolerated))
+    kept = singular_values > cuts
+    left_out = (~kept).nonzero()
+    decisive = int(left_out[0]) if len(left_out) else -1
+    rule: Literal["tolerance", "noise_floor"] = "tolerance" if floors[decisive] <= tolerated else "noise_floor"
     return BetweenClassDirections(
-        rank=rank,
-        cut=cut,
-        bound_by="cap" if rank == cap else rule,
-        eigenvalues=singular_values[:rank] ** 2 / num_classes,
+        kept=kept,
+        eigenvalues=singular_values[kept] ** 2 / num_classes,
+        cut=float(cuts[decisive]),
+        bound_by="cap" if int(kept.sum()) == cap else rule,
     )
 
 
-def noise_floor(
-    samples_per_class: Int64[Tensor, " classes"],
+def noise_floors(
+    left: Float64[Tensor, "classes directions"],
     *,
+    samples_per_class: Int64[Tensor, " classes"],
     within_class_trace: float,
     projected_covariance: Float64[Tensor, "directions directions"],
-) -> float:
-    """Largest eigenvalue of Σ_B that K class means of pure noise would show.
+) -> Float64[Tensor, " directions"]:
+    """For each singular direction of M̄, the singular value that class means of pure noise would show there.
 
-    Each estimated mean is off by noise of covariance Σ/n_c, Σ the within-class covariance with divisor N − K, as the
-    K means take up K degrees of freedom. The norm of such a K × d matrix is, by Chevet's and Gordon's inequality, at
-    most √(max_c 1/n_c · tr Σ) + √(Σ_c 1/n_c · λ_max(Σ)) in the mean; its square over K is the floor. For classes of n
-    samples each and Σ = σ²I it is σ²/n (1 + √(d/K))², the Marchenko-Pastur edge.
+    Each estimated mean is off by noise of covariance Σ/n_c, so that pure noise is D^(−1/2) G Σ^(1/2) with
+    D = diag(n_c) and G standard normal, K × d. For each of its singular triples
+    s = uᵀD^(−1/2) G Σ^(1/2) v ≤ √(Σ_c u_c²/n_c) · ‖G Σ^(1/2)‖, and that norm is in the mean at most
+    √tr Σ + √(K λ_max(Σ)), by Chevet's and Gordon's inequality. For classes of n samples each and Σ = σ²I this makes
+    s²/K = σ²/n (1 + √(d/K))², the Marchenko-Pastur edge; where classes differ in size, a direction is held against
+    the noise of those classes that span it, and not against that of the smallest class.
 
-    within_class_trace: tr Σ_W, divisor N; projected_covariance: Σ_W in the span of the centred class means.
+    left: left singular vectors of M̄; within_class_trace: tr Σ_W; projected_covariance: VᵀΣ_W V. Both have divisor N
+    and are taken to N − K here, as the K estimated means use up K degrees of freedom. With one sample in each class
+    there is nothing to tell noise by, and the floors are 0.
     """
     num_samples, num_classes = int(samples_per_class.sum()), len(samples_per_class)
     if num_samples == num_classes:
-        return 0.0  # one sample each: there is nothing to tell noise by
-    shares = 1 / samples_per_class.to(torch.float64)
+        return torch.zeros_like(left[0])
     largest = max(float(torch.linalg.eigvalsh(projected_covariance)[-1]), 0.0)
-    norm = sqrt(float(shares.max()) * within_class_trace) + sqrt(float(shares.sum()) * largest)
-    return norm * norm / num_classes * num_samples / (num_samples - num_classes)
+    norm = sqrt(within_class_trace) + sqrt(num_classes * largest)
+    unbiased = sqrt(num_samples / (num_samples - num_classes))
+    return unbiased * norm * (left.square() / samples_per_class[:, None]).sum(dim=0).sqrt()

@@ -14,6 +14,7 @@ from analysis.errors import UndefinedMetric, UnknownLayer
 from analysis.layer_report import report_layer
 from analysis.metrics import REGISTRY
 from analysis.report import Environment, LayerReport, Report
+from analysis.spectra import needs_residual_gram
 from analysis.statistics import LayerStatistics
 from analysis.tiles import LayerTiles, find_classes
 from collapse_client.format.moments import Moments
@@ -102,7 +103,7 @@ class _Measurement:
             tiles=tiles,
             classifier=self._classifier(name, weights),
             rank_tolerance=self._command.rank_tolerance,
-            full_residual_gram="features" in spectra,
+            full_residual_gram="features" in spectra and needs_residual_gram(num_samples=self.num_samples, dim=dim),
         )
         report = report_layer(
             statistics,

@@ -18,14 +18,9 @@ LARGEST_GRAM = 8192
 Values = Float64[Tensor, " values"]
 
 
-def check_feature_spectrum(*, num_samples: int, dim: int) -> None:
-    """Raise UndefinedMetric where the smaller Gram matrix would be too large."""
-    if min(num_samples, dim) > LARGEST_GRAM:
-        raise UndefinedMetric(
-            "feature_spectrum_too_large",
-            f"the smaller Gram matrix of {num_samples} × {dim} features has more than {LARGEST_GRAM} rows: "
-            f"send at most {LARGEST_GRAM} samples, or ask for the spectrum of the class means",
-        )
+def needs_residual_gram(*, num_samples: int, dim: int) -> bool:
+    """Whether the feature spectrum comes from RᵀR, which the second pass must then add up."""
+    return dim <= min(num_samples, LARGEST_GRAM)
 
 
 def feature_singular_values(layer: LayerStatistics, tiles: Iterable[tuple[Tensor, Tensor]]) -> Values:
@@ -34,7 +29,13 @@ def feature_singular_values(layer: LayerStatistics, tiles: Iterable[tuple[Tensor
     Those under 1e-8 of the largest are lost in the squares. HᵀH = RᵀR + Σ_c n_c μ_c μ_cᵀ comes from the second pass
     over the samples, R the residuals; HHᵀ is put together from pairs of tiles.
     """
-    if layer.dim <= layer.num_samples:
+    if min(layer.num_samples, layer.dim) > LARGEST_GRAM:
+        raise UndefinedMetric(
+            "feature_spectrum_too_large",
+            f"the smaller Gram matrix of {layer.num_samples} × {layer.dim} features has more than {LARGEST_GRAM} rows: "
+            f"send at most {LARGEST_GRAM} samples, or leave out the spectrum of the features",
+        )
+    if needs_residual_gram(num_samples=layer.num_samples, dim=layer.dim):
         residual_gram = layer.residuals.gram
         assert residual_gram is not None, "the statistics were made without full_residual_gram"
         weighted = layer.class_means * layer.samples_per_class[:, None]

@@ -11,7 +11,7 @@ from functools import cached_property
 from jaxtyping import Float64
 from torch import Tensor
 
-from analysis.between_class import BetweenClassDirections, keep_directions, noise_floor
+from analysis.between_class import BetweenClassDirections, keep_directions, noise_floors
 from analysis.class_means import ClassMeans, PerClass, PerPair, Values, finite
 from analysis.errors import UndefinedMetric
 from analysis.residuals import Residuals, find_residuals
@@ -99,25 +99,28 @@ class LayerStatistics(ClassMeans):
     @cached_property
     def between_class_directions(self) -> BetweenClassDirections:
         """The directions of Σ_B that stand out of rounding and of noise; at least one."""
-        kept = keep_directions(
-            self.decomposition[1],
-            cap=min(self.num_classes - 1, self.dim),
+        left, singular_values, _ = self.decomposition
+        floors = noise_floors(
+            left,
+            samples_per_class=self.samples_per_class,
+            within_class_trace=self.within_class_trace,
+            projected_covariance=self.projected_covariance,
+        )
+        directions = keep_directions(
+            singular_values,
+            floors=floors,
             rank_tolerance=self.rank_tolerance,
             num_classes=self.num_classes,
-            noise_floor=noise_floor(
-                self.samples_per_class,
-                within_class_trace=self.within_class_trace,
-                projected_covariance=self.projected_covariance,
-            ),
+            cap=min(self.num_classes - 1, self.dim),
         )
-        if kept.rank == 0:
+        if directions.rank == 0:
             raise UndefinedMetric(
                 "no_direction_above_noise",
                 "the class means lie no further apart than the noise of their estimates: send more samples per class",
             )
-        return kept
+        return directions
 
     @cached_property
     def within_class_variances(self) -> Values:
         """Diagonal of VᵀΣ_W V in the kept directions; never negative."""
-        return self.projected_covariance.diagonal()[: self.between_class_directions.rank].clamp(min=0)
+        return self.projected_covariance.diagonal()[self.between_class_directions.kept].clamp(min=0)

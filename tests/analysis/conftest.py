@@ -71,7 +71,10 @@ def surroundings(tmp_path):
     def make(*parts):
         paths = [tmp_path / f"{index}.safetensors" for index in range(len(parts))]
         for path, tensors in zip(paths, parts, strict=True):
-            tensors = {name: torch.as_tensor(values).contiguous() for name, values in tensors.items()}
+            tensors = {
+                name: torch.as_tensor(values).clone(memory_format=torch.contiguous_format)
+                for name, values in tensors.items()
+            }
             safetensors.torch.save_file(tensors, path)
         return Here(paths)
 

@@ -22,7 +22,9 @@ def centered(H, y):
 
 
 def within_class_covariance(H, y):
-    return sum((samples - samples.mean(axis=0)).T @ (samples - samples.mean(axis=0)) for samples in split(H, y)) / len(y)
+    return sum((samples - samples.mean(axis=0)).T @ (samples - samples.mean(axis=0)) for samples in split(H, y)) / len(
+        y
+    )
 
 
 def between_class_covariance(H, y):

@@ -55,6 +55,7 @@ class Moments:
         """(K,) Σ_i ‖h_i − μ_c‖², not divided by anything; never negative."""
         return (self.squares - (self.sums * self.offsets).sum(dim=1)).clamp(min=0)
 
+    @torch.no_grad()
     def update(self, features: Tensor, class_indices: Tensor) -> None:
         """Take in a batch: features (n, d) of any floating dtype, class_indices (n,) in 0 … K−1.
 
