@@ -26,7 +26,7 @@ class Transport:
         try:
             self._http = httpx.Client(base_url=url, headers=headers, timeout=timeout)
         except httpx.InvalidURL as error:
-            raise ServiceUnreachable(f"{url!r} is no address ({error}): give http://127.0.0.1:8000 or the like") from error
+            raise ServiceUnreachable(f"{url!r} is no address ({error}): give one like http://127.0.0.1:8000") from error
         self._url, self._timeout, self._retry_seconds = url, timeout, retry_seconds
 
     def close(self) -> None:

@@ -30,7 +30,7 @@ SEEDS = {
     "deflated": archive(np.savez_compressed),
 }
 # What hurts most: extremes of the fields of a header, and characters of JSON and of npy headers.
-NASTY = [b"\xff" * 4, b"\xff" * 8, bytes(4), b"\xff\xff\xff\x7f", b"{", b"}", b"[", b'"', b"9" * 9, b"-1", b"PK\x01\x02"]
+NASTY = [b"\xff" * 4, b"\xff" * 8, bytes(4), b"\xff\xff\xff\x7f", b"{", b"}", b"[", b'"', b"9" * 9, b"-", b"PK\x01"]
 CHUNKS = st.one_of(st.binary(min_size=1, max_size=8), st.sampled_from(NASTY))
 EDIT = st.tuples(st.floats(0, 1), CHUNKS, st.sampled_from(["replace", "insert", "delete"]))
 
@@ -64,7 +64,7 @@ def read_everything(path) -> FormatError | None:
 def test_changed_bytes(tmp_path, kind):
     path = tmp_path / "f"
 
-    @settings(max_examples=1200, deadline=None)
+    @settings(max_examples=800, deadline=None)
     @given(st.lists(EDIT, min_size=1, max_size=4))
     def run(edits):
         path.write_bytes(changed(SEEDS[kind], edits))
