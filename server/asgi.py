@@ -1,6 +1,8 @@
 """`collapse api`: the API process, uvicorn with the bounds that a public address needs."""
 
+import signal
 import socket
+import sys
 
 import uvicorn
 
@@ -30,4 +32,6 @@ def run_api(settings: Settings, listener: socket.socket) -> None:
         timeout_keep_alive=IDLE_SECONDS,
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
+    # uvicorn ends in order at SIGTERM and then raises it once more: an end that was asked for is a success.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     uvicorn.Server(config).run(sockets=[listener])

@@ -25,7 +25,7 @@ def serve(settings: Settings, *, host: str, port: int, data_dir: Path | None, wo
         StartRefused: if it cannot start; then nothing is left running.
 
     """
-    folder = (data_dir or _default_folder(settings)).expanduser().absolute()
+    folder = (data_dir or default_folder(settings)).expanduser().absolute()
     with (
         DataFolderLock(folder) as lock,
         closing(listen(host, port, settings)) as listener,
@@ -74,7 +74,8 @@ def _broker(settings: Settings, folder: Path) -> Iterator[tuple[str, list[str]]]
             shutil.rmtree(address.parent)
 
 
-def _default_folder(settings: Settings) -> Path:
+def default_folder(settings: Settings) -> Path:
+    """Choose the data folder where none is named on the command line."""
     if "data_dir" in settings.model_fields_set:
         return settings.data_dir
     return Path(os.environ.get("XDG_DATA_HOME") or "~/.local/share") / "collapse"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from postgres import PostgresServer, running_postgres
+from service_process import Service, running_service
 from valkey_server import redis_client, running_valkey
 
 
@@ -53,3 +54,14 @@ def make_database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ca
 def database_url(make_database: Callable[[], str]) -> str:
     """The URL of one fresh, empty database; the test runs on SQLite and on PostgreSQL."""
     return make_database()
+
+
+@pytest.fixture
+def start_service(tmp_path: Path) -> Iterator[Callable[..., Service]]:
+    """A factory of real services on one data folder: start_service("--workers", "2", COLLAPSE_X="…")."""
+    with ExitStack() as services:
+
+        def start(*arguments: str, **settings: str) -> Service:
+            return services.enter_context(running_service(tmp_path / "data", *arguments, **settings))
+
+        yield start

@@ -1,0 +1,25 @@
+"""Services with stand-ins for API, worker and migration."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from service_process import Service, running_service
+
+STAND_INS = (sys.executable, str(Path(__file__).with_name("stand_ins.py")))
+StartService = Callable[..., Service]
+
+
+@pytest.fixture
+def start_stand_ins(tmp_path: Path) -> Iterator[StartService]:
+    """A factory of `collapse serve` processes whose children are stand-ins; all on one data folder."""
+    with ExitStack() as services:
+
+        def start(*arguments: str, **settings: str) -> Service:
+            settings.setdefault("STAND_IN_GRACE", "10")
+            service = running_service(tmp_path / "data", *arguments, command=STAND_INS, **settings)
+            return services.enter_context(service)
+
+        yield start
