@@ -57,10 +57,10 @@ def save(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[..., Path]:
 def raw_safetensors(tmp_path: Path) -> Callable[..., Path]:
     """Write a header as given, as text or as an object, and some bytes of data."""
 
-    def write(header: object, data: bytes = b"", *, length: int | None = None) -> Path:
+    def write(header: object, data: bytes = b"", *, length: int = -1) -> Path:
         text = header if isinstance(header, bytes) else json.dumps(header).encode()
         path = tmp_path / "raw.safetensors"
-        path.write_bytes((len(text) if length is None else length).to_bytes(8, "little") + text + data)
+        path.write_bytes((len(text) if length < 0 else length).to_bytes(8, "little") + text + data)
         return path
 
     return write

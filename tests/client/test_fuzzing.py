@@ -43,7 +43,7 @@ def changed(seed: bytes, edits) -> bytes:
     return bytes(content)
 
 
-def read_everything(path) -> FormatError | None:
+def read_everything(path):
     """Read all that the file offers; return the refusal, if it is one."""
     try:
         with FeatureFile.open(path, max_inflated_bytes=2**20) as file:

@@ -129,7 +129,11 @@ def test_other_dtypes_are_named(raw_safetensors, code):
     assert "BF16" in error.detail
 
 
-@pytest.mark.parametrize("name", ["features.a\n", "features.\x00", "features.\ud800", "features." + "a" * 1000])
+@pytest.mark.parametrize(
+    "name",
+    ["features.a\n", "features.\x00", "features.\ud800", "features." + "a" * 1000],
+    ids=["line feed", "null", "surrogate", "long"],
+)
 def test_names_must_be_printable_and_short(raw_safetensors, name):
     header = {"labels": SOUND["labels"], name: SOUND["features.a"]}
     error = refusal(raw_safetensors(header, bytes(24)), InvalidFeatures)
