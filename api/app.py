@@ -6,6 +6,7 @@ from importlib.metadata import version
 
 from fastapi import APIRouter, Depends, FastAPI
 
+from api.documents import document_problems
 from api.errors import add_error_handlers
 from api.middleware import RequestMiddleware
 from api.routes import analyses, catalogue, features, health, jobs
@@ -41,6 +42,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.state.services = services
     add_error_handlers(app)
+    document_problems(app)
     v1 = APIRouter(prefix="/v1", dependencies=[Depends(require_key)])
     for module in (features, analyses, jobs, catalogue):
         v1.include_router(module.router)

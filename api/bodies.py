@@ -1,4 +1,4 @@
-"""A bound on JSON bodies. The framework's own answers a body over it in plain text; every error of ours is a problem."""
+"""A bound on JSON bodies. The framework's own answers in plain text; every error of ours is a problem."""
 
 from collections.abc import Callable, Coroutine
 from typing import Any

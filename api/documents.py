@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from fastapi import FastAPI
+
 from api.errors import MEDIA_TYPE, Problem
 
 FILE_BODY: dict[str, Any] = {
@@ -12,6 +14,7 @@ FILE_BODY: dict[str, Any] = {
     }
 }
 
+PROBLEM_SCHEMA = {"$ref": f"#/components/schemas/{Problem.__name__}"}
 DESCRIPTIONS = {
     304: "Not changed since the version in If-None-Match",
     400: "Unreadable request",
@@ -29,8 +32,20 @@ DESCRIPTIONS = {
 
 def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The problems that a route can answer with, besides those that every route can."""
-    problem = {MEDIA_TYPE: {"schema": {"$ref": f"#/components/schemas/{Problem.__name__}"}}}
-    return {
-        status: {"model": Problem, "description": DESCRIPTIONS[status], "content": problem}
-        for status in {*statuses, 401, 422, 503}
-    }
+    return {status: {"model": Problem, "description": DESCRIPTIONS[status]} for status in {*statuses, 401, 422, 503}}
+
+
+def document_problems(app: FastAPI) -> None:
+    """Give the problems their media type in the OpenAPI document: the framework writes that of the route."""
+    make = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        document = make()
+        for operations in document["paths"].values():
+            for operation in operations.values():
+                for answer in operation["responses"].values():
+                    if any(body.get("schema") == PROBLEM_SCHEMA for body in answer.get("content", {}).values()):
+                        answer["content"] = {MEDIA_TYPE: {"schema": PROBLEM_SCHEMA}}
+        return document
+
+    app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way to extend the document

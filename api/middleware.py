@@ -42,9 +42,7 @@ class RequestMiddleware:
                 await self.app(scope, receive, send_with_id)
             finally:
                 seconds = time.perf_counter() - started
-                # The route's template, not the path: ids would make one series each.
-                template = getattr(scope.get("route"), "path", "unknown")
-                self.telemetry.observe(scope["method"], template, status, seconds)
+                self.telemetry.observe(scope["method"], _template(scope), status, seconds)
                 logger.info(
                     "request",
                     method=scope["method"],
@@ -52,3 +50,13 @@ class RequestMiddleware:
                     status=status,
                     duration_seconds=round(seconds, 4),
                 )
+
+
+def _template(scope: Scope) -> str:
+    """The address without its ids, which would make one series each."""
+    if "route" not in scope:
+        return "unknown"
+    path: str = scope["path"]
+    for name, value in scope["path_params"].items():
+        path = path.replace(f"/{value}", f"/{{{name}}}", 1)
+    return path

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from analysis.commands import KINDS, Command, MeasureCollapse
 from api.errors import invalid_field, validation_problem
+from api.ids import known_features_id
 from api.services import Services
 from jobs.errors import Unavailable
 from jobs.store import NewJob
@@ -102,7 +103,7 @@ def check_features(services: Services, command: Command) -> str | None:
     """The id of the feature set that the command reads, known to be there with the layers that are asked for."""
     if not isinstance(command, MeasureCollapse):
         return None
-    row = services.feature_sets.store.get(command.features)
+    row = services.feature_sets.store.get(known_features_id(command.features))
     known = [layer["name"] for layer in row.layers or []]
     unknown = [name for name in command.layers or () if row.layers is not None and name not in known]
     if unknown:

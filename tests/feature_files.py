@@ -1,5 +1,6 @@
 """Small feature files for tests."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +35,7 @@ def split(arrays: Arrays, bounds: list[int]) -> list[Arrays]:
     """The same samples in several files; the weights in the first."""
     edges = [0, *bounds, len(arrays["labels"])]
     parts = []
-    for start, stop in zip(edges, edges[1:], strict=False):
+    for start, stop in pairwise(edges):
         part = {
             name: array if name.startswith(("weights.", "biases.")) else array[start:stop]
             for name, array in arrays.items()

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from api.documents import FILE_BODY, responses
+from api.ids import FeaturesId
 from api.services import ServicesDependency
 from api.uploads import received
 from api.views import FeaturesView
@@ -51,7 +52,9 @@ async def upload_features(
     openapi_extra=FILE_BODY,
     responses=responses(400, 404, 408, 409, 413, 415, 422, 507),
 )
-async def upload_part(request: Request, services: ServicesDependency, features_id: str, index: PartIndex) -> None:
+async def upload_part(
+    request: Request, services: ServicesDependency, features_id: FeaturesId, index: PartIndex
+) -> None:
     """Upload one part: the same tensors, other samples. The same bytes again are harmless."""
     await run_in_threadpool(services.feature_sets.store.get, features_id)
     async with received(request, services) as staged:
@@ -59,19 +62,19 @@ async def upload_part(request: Request, services: ServicesDependency, features_i
 
 
 @router.post("/{features_id}/complete", response_model=FeaturesView, responses=responses(404, 409, 422))
-def complete_features(services: ServicesDependency, features_id: str) -> FeaturesView:
+def complete_features(services: ServicesDependency, features_id: FeaturesId) -> FeaturesView:
     """Close an open set: its parts must be 0 … n−1."""
     return FeaturesView.of(services.feature_sets.complete(features_id))
 
 
 @router.get("/{features_id}", response_model=FeaturesView, responses=responses(404))
-def get_features(services: ServicesDependency, features_id: str) -> FeaturesView:
+def get_features(services: ServicesDependency, features_id: FeaturesId) -> FeaturesView:
     """What a feature set holds."""
     return FeaturesView.of(services.feature_sets.store.get(features_id))
 
 
 @router.delete("/{features_id}", status_code=204, responses=responses(404, 409))
-def delete_features(services: ServicesDependency, features_id: str) -> None:
+def delete_features(services: ServicesDependency, features_id: FeaturesId) -> None:
     """Remove a feature set and its files."""
     services.feature_sets.delete(features_id)
 

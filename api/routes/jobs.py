@@ -15,9 +15,11 @@ from api.answers import accepted, job_etag, not_modified, wait_until_ended
 from api.bodies import BoundedRoute
 from api.documents import responses
 from api.errors import invalid_field
+from api.ids import JobId
 from api.services import ServicesDependency
 from api.submission import (
     LONGEST_WAIT_SECONDS,
+    PRINTABLE,
     IdempotencyKey,
     Labels,
     Prefer,
@@ -32,7 +34,7 @@ from jobs.tables import ENDED, Job
 
 router = APIRouter(prefix="/jobs", tags=["jobs"], route_class=BoundedRoute)
 IfNoneMatch = Annotated[str | None, Header(max_length=1024)]
-Text = Annotated[str | None, Query(max_length=255)]
+Text = Annotated[str | None, Query(max_length=255, pattern=PRINTABLE)]
 
 
 @router.post(
@@ -90,7 +92,7 @@ def _position(cursor: str) -> tuple[datetime, str]:
 @router.get("/{job_id}", response_model=JobView, responses=responses(404) | {304: {"description": "Not changed"}})
 async def get_job(
     services: ServicesDependency,
-    job_id: str,
+    job_id: JobId,
     wait: Annotated[
         int, Query(ge=0, le=LONGEST_WAIT_SECONDS, description="answer when the job ends, at the latest after N s")
     ] = 0,
@@ -105,7 +107,7 @@ async def get_job(
     return Response(JobView.of(job).model_dump_json(), media_type="application/json", headers={"ETag": etag})
 
 
-async def _existing(services: ServicesDependency, job_id: str) -> Job:
+async def _existing(services: ServicesDependency, job_id: JobId) -> Job:
     return await run_in_threadpool(services.jobs.get, job_id)
 
 
@@ -137,13 +139,13 @@ async def job_events(
 
 
 @router.post("/{job_id}/cancel", status_code=202, response_model=JobView, responses=responses(404, 409))
-def cancel_job(services: ServicesDependency, job_id: str) -> JobView:
+def cancel_job(services: ServicesDependency, job_id: JobId) -> JobView:
     """Ask a job to stop: a queued one is cancelled at once, a running one within seconds."""
     return JobView.of(services.jobs.request_cancel(job_id))
 
 
 @router.delete("/{job_id}", status_code=204, responses=responses(404, 409))
-def delete_job(services: ServicesDependency, job_id: str) -> None:
+def delete_job(services: ServicesDependency, job_id: JobId) -> None:
     """Remove an ended job and its report."""
     services.jobs.delete(job_id)
 
@@ -151,7 +153,7 @@ def delete_job(services: ServicesDependency, job_id: str) -> None:
 @router.get(
     "/{job_id}/report", response_model=Report, responses=responses(404, 409) | {304: {"description": "Not changed"}}
 )
-def get_report(services: ServicesDependency, job_id: str, if_none_match: IfNoneMatch = None) -> Response:
+def get_report(services: ServicesDependency, job_id: JobId, if_none_match: IfNoneMatch = None) -> Response:
     """Get the report of a succeeded job."""
     report = services.jobs.report(job_id)
     etag = f'"{report.etag}"'

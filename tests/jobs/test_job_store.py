@@ -67,8 +67,10 @@ def test_an_end_is_never_overwritten(jobs, repair, new_job, clock, end) -> None:
     job, _ = jobs.create(new_job())
     token = claim(jobs, job).lease_token
     arguments = {
-        "succeed": {"body": "{}", "etag": "e", "measurements": []}, "fail": {"code": "c", "detail": "d"}, "confirm_cancel": {},
-    }  # fmt: skip
+        "succeed": {"body": "{}", "etag": "e", "measurements": []},
+        "fail": {"code": "c", "detail": "d"},
+        "confirm_cancel": {},
+    }
     assert getattr(jobs, end)(job.id, token, **arguments[end])
     status = jobs.get(job.id).status
     for other, values in arguments.items():
