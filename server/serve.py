@@ -32,29 +32,32 @@ def serve(settings: Settings, *, host: str, port: int, data_dir: Path | None, wo
         _broker(settings, folder) as (broker_url, broker_command),
         signals_taken_up_later(),
     ):
-        own = {"COLLAPSE_DATA_DIR": str(folder), "COLLAPSE_BROKER_URL": broker_url}
-        # A folder `server` or `jobs` in the user's current directory must not come before ours.
-        environment = {**os.environ, **own, "PYTHONSAFEPATH": "1"}
+        environment = _environment(folder, broker_url)
 
         def child(name: str, *command: str, descriptors: tuple[int, ...] = ()) -> Child:
             return Child(name, command, environment, descriptors=(lock.descriptor, *descriptors))
 
         migrated = run_to_end(child("migrate", *COMMAND, "migrate"))
-        if migrated is None:
+        if migrated is None:  # asked to stop
             return 0
         if migrated != 0:
             raise StartRefused("The database could not be migrated; the lines above say why. Nothing was started.")
-        api = child("api", *COMMAND, "api", "--fd", str(listener.fileno()), descriptors=(listener.fileno(),))
-        supervisor = Supervisor(
-            [
-                [child(f"worker-{number}", *COMMAND, "worker") for number in range(1, workers + 1)],
-                [api],
-                [child("broker", *broker_command)] if broker_command else [],
-            ]
-        )
+        socket_number = listener.fileno()
+        stages = [
+            [child(f"worker-{number}", *COMMAND, "worker") for number in range(1, workers + 1)],
+            [child("api", *COMMAND, "api", "--fd", str(socket_number), descriptors=(socket_number,))],
+            [child("broker", *broker_command)] if broker_command else [],
+        ]
         with closing(Readiness(listener)) as readiness:
-            supervisor.run(is_ready=readiness.reached, announcement=f"collapse is ready at {url_of(listener)}")
+            Supervisor(stages).run(is_ready=readiness.reached, announcement=f"collapse is ready at {url_of(listener)}")
     return 0
+
+
+def _environment(folder: Path, broker_url: str) -> dict[str, str]:
+    """Build the environment of the children: ours, with what this command has decided."""
+    own = {"COLLAPSE_DATA_DIR": str(folder), "COLLAPSE_BROKER_URL": broker_url}
+    # A folder `server` or `jobs` in the user's current directory must not come before ours.
+    return {**os.environ, **own, "PYTHONSAFEPATH": "1"}
 
 
 @contextmanager

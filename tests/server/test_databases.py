@@ -1,4 +1,4 @@
-"""The servers that the tests run on: fresh databases of both kinds, and a PostgreSQL that is not root."""
+"""The databases that the tests run on: fresh ones of both kinds, and a PostgreSQL that waits for no disk."""
 
 from collections.abc import Callable
 
