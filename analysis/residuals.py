@@ -6,8 +6,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Float64, Int64
+from jaxtyping import Float64
 from torch import Tensor
+
+from collapse_client.format.moments import Deviations
 
 
 @dataclass(frozen=True)
@@ -54,8 +56,9 @@ def find_residuals(
     gram = class_means.new_zeros(dim, dim) if full or scores_gram is None else None
     directions = centered_class_means.T.contiguous()
     hits = torch.zeros((), dtype=torch.int64, device=class_means.device)
+    deviations = Deviations()
     for features, class_indices in tiles:
-        residuals = _subtract_own_mean(features, class_indices, class_means)
+        residuals = deviations(features, class_means, class_indices)
         scores = residuals @ directions
         if scores_gram is not None:
             scores_gram.addmm_(scores.T, scores)
@@ -65,12 +68,3 @@ def find_residuals(
         margins = squared_distances.index_select(0, class_indices).sub_(scores, alpha=2)
         hits += (margins.argmin(dim=1) == class_indices).sum()
     return Residuals(scores_gram=scores_gram, gram=gram, nearest_center_hits=int(hits))
-
-
-def _subtract_own_mean(
-    features: Float[Tensor, "samples dim"],
-    class_indices: Int64[Tensor, " samples"],
-    class_means: Float64[Tensor, "classes dim"],
-) -> Float64[Tensor, "samples dim"]:
-    own = class_means.index_select(0, class_indices)
-    return torch.sub(features, own, out=own)  # in float64: the features are promoted before they are subtracted

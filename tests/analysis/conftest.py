@@ -71,11 +71,8 @@ def surroundings(tmp_path):
     def make(*parts):
         paths = [tmp_path / f"{index}.safetensors" for index in range(len(parts))]
         for path, tensors in zip(paths, parts, strict=True):
-            tensors = {
-                name: torch.as_tensor(values).clone(memory_format=torch.contiguous_format)
-                for name, values in tensors.items()
-            }
-            safetensors.torch.save_file(tensors, path)
+            copies = {name: torch.as_tensor(values).contiguous().clone() for name, values in tensors.items()}
+            safetensors.torch.save_file(copies, path)
         return Here(paths)
 
     return make

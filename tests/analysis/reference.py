@@ -22,9 +22,8 @@ def centered(H, y):
 
 
 def within_class_covariance(H, y):
-    return sum((samples - samples.mean(axis=0)).T @ (samples - samples.mean(axis=0)) for samples in split(H, y)) / len(
-        y
-    )
+    residuals = [samples - samples.mean(axis=0) for samples in split(H, y)]
+    return sum(R.T @ R for R in residuals) / len(y)
 
 
 def between_class_covariance(H, y):

@@ -39,6 +39,7 @@ class Moments:
         """(K, d) Σ (h − shift)"""
         self.squares = torch.zeros(num_classes, dtype=torch.float64, device=device)
         """(K,) Σ ‖h − shift‖²"""
+        self._deviations = Deviations()
 
     @property
     def offsets(self) -> Tensor:
@@ -65,8 +66,7 @@ class Moments:
         if not len(features):
             return
         self._find_shift(features, class_indices)
-        relative = self.shift.index_select(0, class_indices)
-        torch.sub(features, relative, out=relative)  # in float64: the features are promoted before they are subtracted
+        relative = self._deviations(features, self.shift, class_indices)
         self.counts += torch.bincount(class_indices, minlength=len(self.counts))
         add_by_class(self.sums, relative, class_indices)
         squares = torch.linalg.vector_norm(relative, dim=1, keepdim=True).square_()
@@ -106,6 +106,22 @@ class Moments:
             raise ValueError(f"class_indices must be {wanted}, one for each row of features, not {found}")
         if len(features) and not (int(class_indices.min()) >= 0 and int(class_indices.max()) < num_classes):
             raise ValueError(f"class_indices must lie in 0 … {num_classes - 1}: number the classes from 0")
+
+
+class Deviations:
+    """h − centre of its class in float64, in memory that serves every batch: fresh pages cost more than the sums."""
+
+    def __init__(self) -> None:
+        self._memory: Optional[Tensor] = None
+
+    def __call__(self, features: Tensor, centers: Tensor, class_indices: Tensor) -> Tensor:
+        """Subtract centers[class_indices] (of K × d) from features (n × d); the result lasts until the next call."""
+        size = len(features)
+        if self._memory is None or self._memory.shape[1] < size:
+            self._memory = centers.new_empty(2, *features.shape)
+        deviations, own = self._memory[0, :size], self._memory[1, :size]
+        torch.index_select(centers, 0, class_indices, out=own)
+        return deviations.copy_(features).sub_(own)  # promoted before, and not after, they are subtracted
 
 
 def add_by_class(totals: Tensor, values: Tensor, class_indices: Tensor) -> None:
