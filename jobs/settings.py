@@ -14,7 +14,7 @@ class Settings(BaseSettings):
     Durations are in seconds, sizes in bytes.
     """
 
-    model_config = SettingsConfigDict(env_prefix="COLLAPSE_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(env_prefix="COLLAPSE_", frozen=True, extra="ignore", env_ignore_empty=True)
 
     data_dir: Path = Path("collapse-data")
     database_url: str | None = None

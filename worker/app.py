@@ -5,10 +5,13 @@ CUDA cannot be initialised twice. Messages are acknowledged early, because the d
 """
 
 import os
+import signal
 import socket
+import warnings
 from typing import Any
 
 from celery import Celery, signals
+from celery.exceptions import SecurityWarning
 
 from jobs.feature_sets import FeatureSets
 from jobs.files import FileStore
@@ -16,10 +19,11 @@ from jobs.logs import configure_logs
 from jobs.queue import Queue, create_celery
 from jobs.settings import Settings
 from jobs.store import Database, FeaturesStore, RepairStore
-from worker.child import ask_to_stop
+from worker.child import STOP_SIGNAL, ask_to_stop
 from worker.sweep import Sweep, SweepThread
 
 HARD_LIMIT_GRACE_SECONDS = 60
+CHILD_START_SECONDS = 120
 
 
 def create_worker(settings: Settings) -> Celery:
@@ -33,6 +37,8 @@ def create_worker(settings: Settings) -> Celery:
         worker_prefetch_multiplier=1,
         worker_disable_prefetch=True,  # a prefetched short job waits behind a long one
         worker_max_tasks_per_child=settings.worker_max_tasks,
+        # A child imports torch before it reports for work; at the default of 4 s it is killed and started anew, for ever.
+        worker_proc_alive_timeout=CHILD_START_SECONDS,
         task_acks_late=False,
         # The last fence; the lease's own limit comes first.
         task_time_limit=settings.job_time_limit_seconds + HARD_LIMIT_GRACE_SECONDS,
@@ -54,6 +60,10 @@ def main() -> None:
     """Run until SIGTERM (the running job goes back to the queue) or SIGQUIT."""
     # Before torch is imported anywhere below: two OpenMP threads beside a busy core are slower, not faster.
     settings = Settings()
+    # A child inherits this until it has its own handler: while it still starts, it has no job to hand back.
+    signal.signal(STOP_SIGNAL, signal.SIG_IGN)
+    # Celery warns root of messages that carry code; ours are JSON and nothing else is accepted.
+    warnings.filterwarnings("ignore", category=SecurityWarning)
     os.environ.setdefault("OMP_NUM_THREADS", str(settings.worker_threads))
     configure_logs()
     celery = create_worker(settings)
@@ -76,4 +86,6 @@ def main() -> None:
         sweep.stop()
 
     name = f"worker-{os.getpid()}@{socket.gethostname()}"
-    celery.worker_main(["worker", "--loglevel=INFO", "--without-gossip", "--without-mingle", f"--hostname={name}"])
+    celery.worker_main(
+        ["--quiet", "worker", "--loglevel=INFO", "--without-gossip", "--without-mingle", f"--hostname={name}"]
+    )
