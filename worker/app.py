@@ -37,7 +37,7 @@ def create_worker(settings: Settings) -> Celery:
         worker_prefetch_multiplier=1,
         worker_disable_prefetch=True,  # a prefetched short job waits behind a long one
         worker_max_tasks_per_child=settings.worker_max_tasks,
-        # A child imports torch before it reports for work; at the default of 4 s it is killed and started anew, for ever.
+        # A child imports torch before it reports for work; at the default of 4 s it is killed and started anew, always.
         worker_proc_alive_timeout=CHILD_START_SECONDS,
         task_acks_late=False,
         # The last fence; the lease's own limit comes first.
