@@ -161,9 +161,7 @@ class Client:
         while True:
             asked = time.monotonic()
             hold = math.ceil(max(0.0, min(longest, deadline - asked)))
-            view: JobView = self._call(
-                "GET", "jobs", job_id, params={"wait": hold}, hold_seconds=hold, patient=True
-            )
+            view: JobView = self._call("GET", "jobs", job_id, params={"wait": hold}, hold_seconds=hold, patient=True)
             if on_progress:
                 on_progress(view)
             if view["status"] == "succeeded":

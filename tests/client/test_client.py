@@ -275,6 +275,7 @@ def test_waiting_survives_a_restart_of_the_service(service, client):
     """The first connection is dropped without an answer, as by a server that is killed."""
     with socket.create_server(("127.0.0.1", 0)) as dying:
         url = f"http://127.0.0.1:{dying.getsockname()[1]}"
+
         def die_then_answer():
             dying.accept()[0].close()
             connection, _ = dying.accept()
