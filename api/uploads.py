@@ -13,7 +13,7 @@ from api.services import Services
 from collapse_client.format import sniff
 from jobs.files import StagedFile
 
-BLOCK_BYTES = 2**20
+BLOCK_BYTES = 2 * 2**20
 SNIFFED_BYTES = 16
 DRAIN_SECONDS = 5.0
 LOWEST_BYTES_PER_SECOND = 1024
@@ -41,11 +41,13 @@ async def _receive(request: Request, body: AsyncIterator[bytes], staged: StagedF
     now = asyncio.get_running_loop().time
     started = now()
     block, sniffed = bytearray(), False
+    received_bytes = 0
+    writer = _Writer(staged)
     try:
         async with asyncio.timeout(idle_seconds) as deadline:
             async for chunk in body:
                 block += chunk
-                received_bytes = staged.size_bytes + len(block)
+                received_bytes += len(chunk)
                 latest = started + idle_seconds + received_bytes / LOWEST_BYTES_PER_SECOND
                 deadline.reschedule(min(now() + idle_seconds, latest))
                 if received_bytes > limit:
@@ -54,8 +56,12 @@ async def _receive(request: Request, body: AsyncIterator[bytes], staged: StagedF
                     sniff(bytes(block[:SNIFFED_BYTES]))
                     sniffed = True
                 if len(block) >= BLOCK_BYTES:
-                    await run_in_threadpool(staged.write, block)
+                    await writer.write(block)
                     block = bytearray()
+        if not sniffed:
+            sniff(bytes(block))
+        await writer.write(block)
+        await writer.settle()
     except TimeoutError:
         raise ApiError(
             408,
@@ -67,10 +73,32 @@ async def _receive(request: Request, body: AsyncIterator[bytes], staged: StagedF
         raise ApiError(400, "bad_request", "The connection ended before the body did. Nothing was kept.") from None
     except Exception as error:
         await _refuse(request, body, error)
-    if not sniffed:
-        sniff(bytes(block))
-    await run_in_threadpool(staged.write, block)
+    finally:
+        await writer.abandon()
     await run_in_threadpool(staged.finish)
+
+
+class _Writer:
+    """Writes and hashes one block in a thread while the next is received: two blocks in memory, never more."""
+
+    def __init__(self, staged: StagedFile) -> None:
+        self._staged = staged
+        self._writing: asyncio.Future[None] | None = None
+
+    async def write(self, block: bytearray) -> None:
+        """Begin with this block as soon as the one before it is written."""
+        await self.settle()
+        self._writing = asyncio.ensure_future(run_in_threadpool(self._staged.write, block))
+
+    async def settle(self) -> None:
+        """Wait for the block that is being written; raises what its writing raised."""
+        if self._writing is not None:
+            await self._writing
+
+    async def abandon(self) -> None:
+        """Wait likewise, for the file is about to be closed; whatever it raised has been told or matters no more."""
+        if self._writing is not None:
+            await asyncio.gather(self._writing, return_exceptions=True)
 
 
 async def _refuse(request: Request, body: AsyncIterator[bytes], error: Exception) -> None:
