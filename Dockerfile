@@ -5,22 +5,23 @@ FROM python:3.11-slim-bookworm AS python
 ENV PYTHONUNBUFFERED=1 PATH=/opt/collapse/bin:$PATH
 
 FROM python AS environment
+ENV PIP_CACHE_DIR=/pip-cache
 RUN python -m venv /opt/collapse
 WORKDIR /source
 COPY constraints.txt .
 
 FROM environment AS api-environment
 COPY . .
-RUN --mount=type=cache,target=/root/.cache/pip pip install -c constraints.txt ./client .
+RUN --mount=type=cache,target=/pip-cache pip install -c constraints.txt ./client .
 
 FROM environment AS worker-environment
 # constraints.txt pins the version of torch, the index its build. The default index has the CUDA build, which computes on
 # CPUs too; for a worker without a GPU, give PyTorch's index of CPU builds and save gigabytes.
 ARG TORCH_INDEX_URL=""
 # Before the sources are copied: a change in them shall not load gigabytes again.
-RUN --mount=type=cache,target=/root/.cache/pip pip install -c constraints.txt ${TORCH_INDEX_URL:+--extra-index-url "$TORCH_INDEX_URL"} torch
+RUN --mount=type=cache,target=/pip-cache pip install -c constraints.txt ${TORCH_INDEX_URL:+--extra-index-url "$TORCH_INDEX_URL"} torch
 COPY . .
-RUN --mount=type=cache,target=/root/.cache/pip pip install -c constraints.txt ./client '.[worker]'
+RUN --mount=type=cache,target=/pip-cache pip install -c constraints.txt ./client '.[worker]'
 
 FROM python AS service
 # One user in both images: API and worker share the files under /data. A new volume takes the folder's owner over.
