@@ -75,6 +75,18 @@ class Standing:
     cancel_requested_at: datetime | None = None
 
 
+FREED: dict[str, Any] = {"lease_token": None, "lease_expires_at": None, "version": Job.version + 1}
+"""What every end of an ownership writes."""
+
+BACK_IN_THE_QUEUE: dict[str, Any] = {
+    "status": QUEUED,
+    **dict.fromkeys(("started_at", "phase", "current", "total", "progress_at")),
+    "queued_at": None,  # no message is under way: the sweep sends one
+    **FREED,
+}
+"""What a running job becomes that nobody owns any more."""
+
+
 class JobStore:
     """The jobs table and what hangs on it."""
 
@@ -276,21 +288,7 @@ class JobStore:
     def release(self, job_id: str, token: str) -> bool:
         """Hand the job back without burning an attempt: the worker is being stopped, the job is not at fault."""
         return self._finish(
-            update(Job)
-            .where(*_owned(job_id, token))
-            .values(
-                status=QUEUED,
-                attempts=Job.attempts - 1,
-                lease_token=None,
-                lease_expires_at=None,
-                started_at=None,
-                phase=None,
-                current=None,
-                total=None,
-                progress_at=None,
-                queued_at=None,
-                version=Job.version + 1,
-            )
+            update(Job).where(*_owned(job_id, token)).values(attempts=Job.attempts - 1, **BACK_IN_THE_QUEUE)
         )
 
     def _finish(self, statement: Any) -> bool:
@@ -303,13 +301,7 @@ def _owned(job_id: str, token: str) -> tuple[Any, ...]:
 
 
 def _end(job_id: str, token: str, status: str, now: datetime, **values: Any) -> Any:
-    return (
-        update(Job)
-        .where(*_owned(job_id, token))
-        .values(
-            status=status, finished_at=now, lease_token=None, lease_expires_at=None, version=Job.version + 1, **values
-        )
-    )
+    return update(Job).where(*_owned(job_id, token)).values(status=status, finished_at=now, **FREED, **values)
 
 
 def job_not_found(job_id: str) -> NotFound:

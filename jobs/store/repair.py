@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
 
 from sqlalchemy import func, or_, select, update
 
 from jobs.store.database import Database
+from jobs.store.jobs import BACK_IN_THE_QUEUE, FREED
 from jobs.tables import CANCELLED, FAILED, QUEUED, RUNNING, Job
 
 WORKER_LOST = (
@@ -35,11 +35,10 @@ class RepairStore:
         """End or requeue every running job whose owner has not renewed its lease."""
         now = self.database.now()
         overdue = (Job.status == RUNNING, Job.lease_expires_at < now)
-        freed: dict[str, Any] = {"lease_token": None, "lease_expires_at": None, "version": Job.version + 1}
         cancel = (
             update(Job)
             .where(*overdue, Job.cancel_requested_at.is_not(None))
-            .values(status=CANCELLED, finished_at=now, **freed)
+            .values(status=CANCELLED, finished_at=now, **FREED)
         )
         fail = (
             update(Job)
@@ -49,23 +48,10 @@ class RepairStore:
                 finished_at=now,
                 error_code="worker_lost",
                 error_detail=WORKER_LOST.format(attempts=max_attempts),
-                **freed,
+                **FREED,
             )
         )
-        requeue = (
-            update(Job)
-            .where(*overdue)
-            .values(
-                status=QUEUED,
-                started_at=None,
-                phase=None,
-                current=None,
-                total=None,
-                progress_at=None,
-                queued_at=None,
-                **freed,
-            )
-        )
+        requeue = update(Job).where(*overdue).values(**BACK_IN_THE_QUEUE)
         with self.database.write() as session:
             cancelled, failed, requeued = (
                 list(session.scalars(statement.returning(Job.id))) for statement in (cancel, fail, requeue)
