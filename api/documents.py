@@ -9,7 +9,10 @@ from api.errors import MEDIA_TYPE, Problem
 FILE_BODY: dict[str, Any] = {
     "requestBody": {
         "required": False,
-        "description": "A safetensors or npz file with labels, features.<layer>, weights.<layer>, biases.<layer>.",
+        "description": "A safetensors or npz file with labels (N,) and features.<layer> (N, …); optionally split (N,), "
+        "weights.<layer> (outputs, d), biases.<layer> (outputs,), ood.<layer> (M, …). Or with moments in place of "
+        "samples: classes (K,), counts (K,), means.<layer> (K, d), scatter.<layer> (K,); optionally shift.<layer> "
+        "(K, d), which the means are relative to, scatter_matrix.<layer> (d, d), projected_scatter.<layer> (K, K).",
         "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
     }
 }

@@ -18,6 +18,12 @@ class LayerView(BaseModel):
     dim: int
     dtype: str
     weights_shape: tuple[int, int] | None
+    ood_samples: int = Field(default=0, description="samples of no class, which came as `ood.<layer>`")
+    second_moments: str | None = Field(
+        default=None,
+        description="null where there are samples; of moments, what they tell of the scatter within the classes: "
+        "`matrix` (all), `projection` (along the class means), `trace` (how much, class by class)",
+    )
 
 
 class FeaturesView(BaseModel):

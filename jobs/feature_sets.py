@@ -10,17 +10,19 @@ from typing import Any
 from collapse_client.format import (
     FeatureFile,
     FeaturesDescription,
-    LayerInfo,
+    MomentsFile,
     check_complete,
     describe,
     merge_descriptions,
+    open_features,
     order_layers,
 )
+from jobs.descriptions import as_json, counts_as_json, from_json
 from jobs.errors import Conflict
 from jobs.files import FileStore, StagedFile
 from jobs.settings import Settings
 from jobs.store import Contents, FeaturesStore, StoredFile
-from jobs.tables import Features, FeaturesPart
+from jobs.tables import Features
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class OpenFeatures:
     """A feature set opened for reading: its layers in order, its files in the order of the parts."""
 
     layers: tuple[str, ...]
-    parts: tuple[FeatureFile, ...]
+    parts: tuple[FeatureFile | MomentsFile, ...]
 
 
 class FeatureSets:
@@ -60,7 +62,7 @@ class FeatureSets:
         """Validate a finished file and keep it as one part of an open set."""
         file, description = self._validated(staged)
         others = [part for part in self.store.parts(features_id) if part.index != index]
-        merge_descriptions([*(_description(part) for part in others), description])
+        merge_descriptions([*(from_json(part.description) for part in others), description])
         with self.files.referring():
             self.files.keep(staged)
             self.store.add_part(features_id, index, file)
@@ -76,7 +78,7 @@ class FeatureSets:
             raise Conflict(
                 "parts_missing", f"Parts must be 0 … n−1 without a gap; missing: {missing}. Send them, then complete."
             )
-        description = merge_descriptions([_description(part) for part in parts])
+        description = merge_descriptions([from_json(part.description) for part in parts])
         check_complete(description)
         digest = hashlib.sha256("".join(part.sha256 for part in parts).encode()).hexdigest()
         return self.store.complete(
@@ -120,44 +122,19 @@ class FeatureSets:
         if row.layers is None:
             raise Conflict("features_not_ready", f"Feature set {features_id} is still open. Complete it first.")
         with ExitStack() as stack:
-            parts = tuple(
-                stack.enter_context(self._open_file(self.files.path(part.sha256)))
-                for part in self.store.parts(features_id)
-            )
-            yield OpenFeatures(layers=tuple(layer["name"] for layer in row.layers), parts=parts)
+            parts = []
+            for part in self.store.parts(features_id):
+                parts.append(self._open_file(self.files.path(part.sha256)))
+                stack.callback(parts[-1].close)
+            yield OpenFeatures(layers=tuple(layer["name"] for layer in row.layers), parts=tuple(parts))
 
-    def _open_file(self, path: Any) -> FeatureFile:
-        return FeatureFile.open(path, max_inflated_bytes=self.settings.max_upload_bytes)
+    def _open_file(self, path: Any) -> FeatureFile | MomentsFile:
+        return open_features(path, max_inflated_bytes=self.settings.max_upload_bytes)
 
     def _validated(self, staged: StagedFile) -> tuple[StoredFile, FeaturesDescription]:
         with self._open_file(staged.path) as opened:
             description = describe(opened)
-        return StoredFile(staged.sha256, staged.size_bytes, _as_json(description)), description
-
-
-def _as_json(description: FeaturesDescription) -> dict[str, Any]:
-    return {
-        "num_samples": description.num_samples,
-        "class_counts": {str(label): count for label, count in description.class_counts.items()},
-        "layers": [asdict(layer) for layer in description.layers],
-    }
-
-
-def _description(part: FeaturesPart) -> FeaturesDescription:
-    content = part.description
-    return FeaturesDescription(
-        num_samples=content["num_samples"],
-        class_counts={int(label): count for label, count in content["class_counts"].items()},
-        layers=tuple(
-            LayerInfo(
-                name=layer["name"],
-                dim=layer["dim"],
-                dtype=layer["dtype"],
-                weights_shape=tuple(layer["weights_shape"]) if layer["weights_shape"] else None,
-            )
-            for layer in content["layers"]
-        ),
-    )
+        return StoredFile(staged.sha256, staged.size_bytes, as_json(description)), description
 
 
 def _contents(sha256: str, description: FeaturesDescription, layer_order: Sequence[str] | None) -> Contents:
@@ -168,6 +145,6 @@ def _contents(sha256: str, description: FeaturesDescription, layer_order: Sequen
         # The same bytes in another order of layers are other features: reports list layers in that order.
         fingerprint=hashlib.sha256(json.dumps([sha256, order]).encode()).hexdigest(),
         num_samples=description.num_samples,
-        class_counts={str(label): count for label, count in sorted(description.class_counts.items())},
+        class_counts=counts_as_json(description.class_counts),
         layers=[asdict(found[name]) for name in order],
     )

@@ -43,3 +43,18 @@ def split(arrays: Arrays, bounds: list[int]) -> list[Arrays]:
         }
         parts.append({name: np.ascontiguousarray(array) for name, array in part.items()})
     return parts
+
+
+def moments_of(arrays: Arrays) -> Arrays:
+    """The class-by-class moments of the same samples, in float64."""
+    classes, counts = np.unique(arrays["labels"], return_counts=True)
+    moments: Arrays = {"classes": classes, "counts": counts}
+    for name, features in arrays.items():
+        kind, _, layer = name.partition(".")
+        if kind == "features":
+            of_classes = [features[arrays["labels"] == label].astype(np.float64) for label in classes]
+            moments[f"means.{layer}"] = np.stack([own.mean(axis=0) for own in of_classes])
+            moments[f"scatter.{layer}"] = np.array([((own - own.mean(axis=0)) ** 2).sum() for own in of_classes])
+        elif kind in ("weights", "biases"):
+            moments[name] = features
+    return moments

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collapse_client.client import Client
     from collapse_client.errors import CollapseError, JobFailed, ServiceError, ServiceUnreachable, WaitTimeout
+    from collapse_client.format.moments_writer import write_moments
     from collapse_client.format.writer import write_features
 
 __all__ = [
@@ -21,9 +22,10 @@ __all__ = [
     "ServiceUnreachable",
     "WaitTimeout",
     "write_features",
+    "write_moments",
 ]
 
-_MODULES = {"Client": "client", "write_features": "format.writer"}
+_MODULES = {"Client": "client", "write_features": "format.writer", "write_moments": "format.moments_writer"}
 
 
 def __getattr__(name: str) -> Any:

@@ -26,7 +26,8 @@ PROGRESS_SECONDS = 1
 SHORTEST_POLL_SECONDS = 0.2
 
 Source = Union[str, "os.PathLike[str]", Mapping[str, Any]]
-"""A feature file, or tensors named as in one: `labels`, `features.<layer>`, `weights.<layer>`, `biases.<layer>`."""
+"""A file, or tensors named as in one: `labels`, `features.<layer>`, and `split`, `weights.<layer>`, `biases.<layer>`,
+`ood.<layer>` where there are any; or moments, as `write_moments` writes them."""
 
 
 class Client:

@@ -59,6 +59,8 @@ class LayerView(TypedDict):
     dim: int
     dtype: str
     weights_shape: Optional[list[int]]
+    ood_samples: int
+    second_moments: Optional[str]
 
 
 class FeaturesView(TypedDict):

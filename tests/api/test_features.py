@@ -27,9 +27,10 @@ def test_an_upload_is_described(client, file_of) -> None:
     assert response.headers["location"] == f"/v1/features/{view['id']}"
     assert set(view) == VIEW
     assert view["class_counts"] == {"0": 10, "1": 10, "2": 10, "3": 10}
+    of_both = {"dtype": "float32", "ood_samples": 0, "second_moments": None}
     assert view["layers"] == [
-        {"name": "layer0", "dim": 6, "dtype": "float32", "weights_shape": None},
-        {"name": "layer1", "dim": 5, "dtype": "float32", "weights_shape": [4, 5]},
+        {"name": "layer0", "dim": 6, "weights_shape": None, **of_both},
+        {"name": "layer1", "dim": 5, "weights_shape": [4, 5], **of_both},
     ]
     assert view["created_at"].endswith("Z")
     assert client.get(response.headers["location"]).json() == view

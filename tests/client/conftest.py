@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from collapse_client.format import FeatureFile, FeaturesDescription, describe
+from collapse_client.format import FeaturesDescription, InvalidFeatures, describe, open_features
 
 LIMIT = 2**24
 
@@ -27,6 +27,30 @@ def arrays(**changes: Any) -> dict[str, np.ndarray]:
         "weights.layer2": random.normal(size=(5, 4)),
         "biases.layer2": random.normal(size=5),
     }
+    return changed(tensors, changes)
+
+
+def moments_arrays(**changes: Any) -> dict[str, np.ndarray]:
+    """Tensors of a sound file of moments, of 3 classes; `changes` as above."""
+    random = np.random.default_rng(0)
+    samples, directions = random.normal(size=(9, 4)), random.normal(size=(3, 4))
+    tensors = {
+        "classes": np.array([7, 0, 4]),
+        "counts": np.array([5, 1, 6]),
+        "means.layer2": random.normal(size=(3, 4)).astype(np.float32),
+        "scatter.layer2": np.array([2.0, 0.0, 3.0], np.float32),
+        "means.layer10": random.normal(size=(3, 4)),
+        "shift.layer10": random.normal(size=(3, 4)),
+        "scatter.layer10": np.array([2.0, 0.0, 3.0]),
+        "scatter_matrix.layer10": samples.T @ samples,
+        "projected_scatter.layer10": directions @ samples.T @ samples @ directions.T,
+        "weights.layer10": random.normal(size=(3, 4)),
+        "biases.layer10": random.normal(size=3),
+    }
+    return changed(tensors, changes)
+
+
+def changed(tensors: dict[str, np.ndarray], changes: Mapping[str, Any]) -> dict[str, np.ndarray]:
     tensors.update({name.replace("__", "."): value for name, value in changes.items()})
     return {name: value for name, value in tensors.items() if value is not None}
 
@@ -34,6 +58,11 @@ def arrays(**changes: Any) -> dict[str, np.ndarray]:
 @pytest.fixture(name="arrays")
 def arrays_factory() -> Callable[..., dict[str, np.ndarray]]:
     return arrays
+
+
+@pytest.fixture(name="moments_arrays")
+def moments_arrays_factory() -> Callable[..., dict[str, np.ndarray]]:
+    return moments_arrays
 
 
 @pytest.fixture(params=["safetensors", "npz", "deflated npz"])
@@ -71,8 +100,22 @@ def describe_path() -> Callable[..., FeaturesDescription]:
     """Open a file, read all of it, close it."""
 
     def run(path: Path, limit: int = LIMIT) -> FeaturesDescription:
-        with FeatureFile.open(path, max_inflated_bytes=limit) as file:
+        with open_features(path, max_inflated_bytes=limit) as file:
             return describe(file)
+
+    return run
+
+
+@pytest.fixture
+def refusal_of(save: Callable[..., Path], describe_path: Callable[..., FeaturesDescription]) -> Callable[..., Any]:
+    """The InvalidFeatures that a file of these tensors raises."""
+
+    def run(tensors: Mapping[str, np.ndarray]) -> InvalidFeatures:
+        path = save(tensors)
+        with pytest.raises(InvalidFeatures) as caught:
+            describe_path(path)
+        assert caught.value.code == "invalid_features"
+        return caught.value
 
     return run
 

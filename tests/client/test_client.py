@@ -1,5 +1,6 @@
 """The client against a real HTTP server that gives prepared answers: what it sends, and what it makes of them."""
 
+import contextlib
 import json
 import socket
 import threading
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 
 from collapse_client import Client, JobFailed, ServiceError, ServiceUnreachable, WaitTimeout, write_features
-from collapse_client.format import FeatureFile, InvalidFeatures
+from collapse_client.format import FeatureFile, InvalidFeatures, open_features
 
 
 def job(status="queued", **fields):
@@ -91,9 +92,48 @@ def test_tensors_are_sent_as_a_file(service, client, tmp_path):
         assert np.array_equal(file.weights("a"), np.eye(2))
 
 
-def test_tensors_that_do_not_fit_are_not_sent(service, client):
-    with pytest.raises(InvalidFeatures, match="labels"):
-        client.upload({"features.a": np.eye(2)})
+@pytest.mark.parametrize("send", [lambda client, tensors: client.upload(tensors), Client.analyse])
+def test_splits_and_samples_of_no_class_are_sent(service, client, tmp_path, send):
+    service.will_answer(201, {"id": "f_1"})
+    tensors = {"labels": np.arange(2), "split": [1, 0], "features.a": np.eye(2), "ood.a": np.ones((3, 2))}
+    send(client, tensors)
+    with opened(service, tmp_path) as file:
+        assert [tile.tolist() for tile in file.split_tiles(9)] == [[1, 0]]
+        assert [tile.tolist() for tile in file.ood_tiles("a", 9)] == [[[1, 1]] * 3]
+
+
+@pytest.mark.parametrize("send", [lambda client, tensors: client.upload(tensors), Client.analyse])
+def test_moments_are_sent(service, client, tmp_path, send):
+    service.will_answer(201, {"id": "f_1"})
+    tensors = {"classes": [4, 2], "counts": [1, 3], "means.z": np.eye(2), "scatter.z": np.array([0, 0.5])}
+    send(client, {**tensors, "means.a": np.eye(2), "scatter.a": np.array([0, 0.25])})
+    with opened(service, tmp_path) as file:
+        assert file.layers == ("z", "a")
+        assert file.classes.tolist() == [4, 2]
+        assert file.scatter("a").tolist() == [0, 0.25]
+
+
+@contextlib.contextmanager
+def opened(service, folder):
+    """The file that was sent last."""
+    (folder / "sent").write_bytes(service.requests[-1][3])
+    with open_features(folder / "sent", max_inflated_bytes=2**20) as file:
+        yield file
+
+
+@pytest.mark.parametrize(
+    ("tensors", "words"),
+    [
+        ({"features.a": np.eye(2)}, "labels"),
+        ({"labels": [0, 1], "features.a": np.eye(2), "split": [0, 1, 2]}, "split"),
+        ({"labels": [0, 1], "features.a": np.eye(2), "ood.a": np.eye(3)}, "ood.a"),
+        ({"classes": [0, 1], "means.a": np.eye(2)}, "counts"),
+        ({"classes": [0, 1], "means.a": np.eye(2), "labels": [0, 1]}, "mixes"),
+    ],
+)
+def test_tensors_that_do_not_fit_are_not_sent(service, client, tensors, words):
+    with pytest.raises(InvalidFeatures, match=words):
+        client.upload(tensors)
     assert service.requests == []
 
 

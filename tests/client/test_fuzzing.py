@@ -8,26 +8,45 @@ import safetensors.numpy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from collapse_client.format import FeatureFile, FormatError, describe
+from collapse_client.format import FormatError, MomentsFile, describe, open_features
 
-TENSORS = {
+SAMPLES = {
     "labels": np.arange(6) % 2,
+    "split": np.arange(6, dtype=np.int8) % 3,
     "features.a": np.asfortranarray(np.ones((6, 2, 3))),
     "features.b": np.ones(6, np.float16),
     "weights.b": np.ones((2, 1)),
+    "ood.a": np.asfortranarray(np.ones((3, 2, 3))),
+}
+MOMENTS = {
+    "classes": np.array([3, 1]),
+    "counts": np.array([2, 4], np.int32),
+    "means.a": np.asfortranarray(np.ones((2, 3), np.float16)),
+    "shift.a": np.ones((2, 3)),
+    "scatter.a": np.ones(2, np.float32),
+    "scatter_matrix.a": np.eye(3, dtype=np.float16),
+    "projected_scatter.a": np.asfortranarray(np.eye(2)),
+    "ood.a": np.ones((1, 3), np.float16),
 }
 
 
-def archive(save):
+def stream(tensors):
+    return safetensors.numpy.save({name: np.ascontiguousarray(value) for name, value in tensors.items()})
+
+
+def archive(save, tensors):
     buffer = io.BytesIO()
-    save(buffer, **TENSORS)
+    save(buffer, **tensors)
     return buffer.getvalue()
 
 
 SEEDS = {
-    "safetensors": safetensors.numpy.save({name: np.ascontiguousarray(value) for name, value in TENSORS.items()}),
-    "npz": archive(np.savez),
-    "deflated": archive(np.savez_compressed),
+    "safetensors": stream(SAMPLES),
+    "npz": archive(np.savez, SAMPLES),
+    "deflated": archive(np.savez_compressed, SAMPLES),
+    "moments safetensors": stream(MOMENTS),
+    "moments npz": archive(np.savez, MOMENTS),
+    "moments deflated": archive(np.savez_compressed, MOMENTS),
 }
 # What hurts most: extremes of the fields of a header, and characters of JSON and of npy headers.
 NASTY = [b"\xff" * 4, b"\xff" * 8, bytes(4), b"\xff\xff\xff\x7f", b"{", b"}", b"[", b'"', b"9" * 9, b"-", b"PK\x01"]
@@ -43,19 +62,42 @@ def changed(seed: bytes, edits) -> bytes:
     return bytes(content)
 
 
+def read_samples(file):
+    file.labels()
+    if file.has_split:
+        assert sum(len(tile) for tile in file.split_tiles(4)) == file.num_samples
+    for layer in file.layers:
+        assert all(len(tile) <= 4 for tile in file.tiles(layer, 4))
+
+
+def read_moments(file):
+    assert len(file.classes) == len(file.counts) > 0
+    for layer in file.layers:
+        assert file.means(layer).shape == (len(file.classes), file.dim(layer))
+        assert (file.scatter(layer) >= 0).all()
+        for matrix in (file.shift, file.scatter_matrix, file.projected_scatter):
+            matrix(layer)
+
+
 def read_everything(path):
     """Read all that the file offers; return the refusal, if it is one."""
     try:
-        with FeatureFile.open(path, max_inflated_bytes=2**20) as file:
+        with open_features(path, max_inflated_bytes=2**20) as file:
             describe(file)
-            file.labels()
+            read_moments(file) if isinstance(file, MomentsFile) else read_samples(file)
             for layer in file.layers:
-                assert all(len(tile) <= 4 for tile in file.tiles(layer, 4))
+                assert all(len(tile) <= 4 for tile in file.ood_tiles(layer, 4))
                 file.weights(layer)
                 file.biases(layer)
     except FormatError as refusal:
         return refusal
     return None
+
+
+@pytest.mark.parametrize("kind", SEEDS)
+def test_the_bytes_before_they_are_changed_are_accepted(tmp_path, kind):
+    (tmp_path / "f").write_bytes(SEEDS[kind])
+    assert read_everything(tmp_path / "f") is None
 
 
 @pytest.mark.parametrize("kind", SEEDS)

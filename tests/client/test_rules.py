@@ -7,15 +7,8 @@ from collapse_client.format import InvalidFeatures
 
 
 @pytest.fixture
-def refusal(save, arrays, describe_path):
-    def run(**changes):
-        path = save(arrays(**changes))
-        with pytest.raises(InvalidFeatures) as caught:
-            describe_path(path)
-        assert caught.value.code == "invalid_features"
-        return caught.value
-
-    return run
+def refusal(refusal_of, arrays):
+    return lambda **changes: refusal_of(arrays(**changes))
 
 
 @pytest.mark.parametrize(
@@ -47,6 +40,22 @@ def refusal(save, arrays, describe_path):
         ({"biases__layer2": np.ones(5, int)}, "biases.layer2", "is int64"),
         ({"biases__layer3": np.ones(5)}, "biases.layer3", "add `features.layer3`"),
         ({"biases__layer10": np.ones(5)}, "biases.layer10", "add `weights.layer10`"),
+        ({"split": np.zeros(12)}, "split", "is float64"),
+        ({"split": np.zeros(12, bool)}, "split", "is bool"),
+        ({"split": np.zeros(11, int)}, "split", "has the shape [11], labels [12]"),
+        ({"split": np.zeros((12, 1), int)}, "split", "has the shape [12, 1], labels [12]"),
+        ({"split": np.array(0)}, "split", "has the shape [], labels [12]"),
+        ({"split": np.where(np.arange(12) == 9, -1, 1)}, "split", "-1 in row 9"),
+        ({"split": np.repeat(np.array([0, 2**63], np.uint64), [4, 8])}, "split", "9223372036854775808 in row 4"),
+        ({"split": np.arange(12) % 9}, "split", "more than 8 distinct values"),
+        ({"ood__layer2": np.ones((5, 3))}, "ood.layer2", "'features.layer2' has 4 numbers in a row"),
+        ({"ood__layer2": np.ones(4)}, "ood.layer2", "has the shape [4]"),
+        ({"ood__layer2": np.ones((0, 4))}, "ood.layer2", "send at least one row"),
+        ({"ood__layer2": np.array(1.0)}, "ood.layer2", "has the shape []"),
+        ({"ood__layer2": np.ones((5, 4), int)}, "ood.layer2", "is int64"),
+        ({"ood__layer3": np.ones((5, 4))}, "ood.layer3", "add `features.layer3`"),
+        ({"ood": np.ones((5, 4))}, "ood", "allowed are"),
+        ({"split__layer2": np.zeros(12, int)}, "split.layer2", "allowed are"),
         ({"feature__layer2": np.ones(12)}, "feature.layer2", "allowed are labels, features.<layer>"),
         ({"weight__layer2": np.ones(12)}, "weight.layer2", "allowed are"),
         ({"label": np.ones(12)}, "label", "allowed are"),
@@ -75,8 +84,10 @@ def test_the_first_row_that_is_not_finite_is_named(refusal, value, dtype):
     assert "row 7 (counted from 0)" in error.detail
 
 
-@pytest.mark.parametrize(("tensor", "shape"), [("weights__layer2", (5, 4)), ("biases__layer2", (5,))])
-def test_weights_and_biases_must_be_finite(refusal, tensor, shape):
+@pytest.mark.parametrize(
+    ("tensor", "shape"), [("weights__layer2", (5, 4)), ("biases__layer2", (5,)), ("ood__layer2", (7, 2, 2))]
+)
+def test_what_comes_beside_the_features_must_be_finite(refusal, tensor, shape):
     values = np.ones(shape)
     values[3:] = np.nan
     error = refusal(**{tensor: values})

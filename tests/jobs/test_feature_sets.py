@@ -4,14 +4,16 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
-from feature_files import feature_arrays, split, write_file
+from feature_files import feature_arrays, moments_of, split, write_file
 
-from collapse_client.format import FormatError, InvalidFeatures
+from collapse_client.format import FeatureFile, FormatError, InvalidFeatures, MomentsFile
 from jobs.errors import Conflict, NotFound, StorageFull
 from jobs.feature_sets import FeatureSets
 from jobs.files import FileStore, StagedFile
 from jobs.settings import Settings
+from jobs.tables import FeaturesPart
 
 
 @pytest.fixture
@@ -106,6 +108,80 @@ def test_a_part_that_does_not_fit_the_others_is_refused_at_once(sets, staged) ->
         sets.add_part(row.id, 0, file)
     with staged(split(feature_arrays(dims=(7, 5)), [50])[1]) as file, pytest.raises(InvalidFeatures, match="layer0"):
         sets.add_part(row.id, 1, file)
+
+
+def test_a_set_of_moments_and_samples(sets, staged) -> None:
+    arrays = feature_arrays(num_samples=60, num_classes=4, dims=(6, 5))
+    samples, moments = split(arrays, [40])
+    moments = moments_of(moments)
+    moments["ood.layer0"], samples["ood.layer0"] = np.ones((3, 6)), np.ones((2, 6), np.float32)
+    row = sets.open_set(layer_order=["layer1", "layer0"])
+    for index, part in enumerate((samples, moments)):
+        with staged(part) as file:
+            sets.add_part(row.id, index, file)
+    ready = sets.complete(row.id)
+    assert (ready.num_samples, ready.class_counts) == (60, {str(label): 15 for label in range(4)})
+    assert [(layer["name"], layer["second_moments"], layer["ood_samples"]) for layer in ready.layers] == [
+        ("layer1", "trace", 0),
+        ("layer0", "trace", 5),
+    ]
+    with sets.open(row.id) as opened:
+        first, second = opened.parts
+        assert isinstance(first, FeatureFile)
+        assert first.num_samples == 40
+        assert isinstance(second, MomentsFile)
+        assert np.array_equal(second.means("layer0"), moments["means.layer0"])
+
+
+def test_moments_alone_are_a_set(sets, staged) -> None:
+    moments = moments_of(feature_arrays(num_samples=40, num_classes=4))
+    with staged(moments) as file:
+        row, _ = sets.add_whole(file, layer_order=None)
+    assert (row.num_samples, row.class_counts) == (40, {str(label): 10 for label in range(4)})
+    moments["counts"][2] = 0
+    with staged(moments) as file, pytest.raises(InvalidFeatures, match="leave out classes without samples"):
+        sets.add_whole(file, layer_order=None)
+
+
+def test_splits_are_in_every_part_or_in_none(sets, staged) -> None:
+    arrays = feature_arrays(num_samples=30)
+    parts = split({**arrays, "split": np.arange(30) % 2}, [10])
+    without = {name: array for name, array in parts[1].items() if name != "split"}
+    row = sets.open_set(layer_order=None)
+    with staged(parts[0]) as file:
+        sets.add_part(row.id, 0, file)
+    for wrong in (without, moments_of(without)):
+        with staged(wrong) as file, pytest.raises(InvalidFeatures, match="in every part or in none"):
+            sets.add_part(row.id, 1, file)
+    with staged(parts[1]) as file:
+        sets.add_part(row.id, 1, file)
+    assert sets.complete(row.id).num_samples == 30
+
+
+def test_a_split_of_one_class_is_not_complete(sets, staged) -> None:
+    arrays = feature_arrays(num_samples=30)
+    arrays["split"] = (arrays["labels"] == 2).astype(np.int64)
+    with staged(arrays) as file, pytest.raises(InvalidFeatures, match="of split 1 have label 2"):
+        sets.add_whole(file, layer_order=None)
+
+
+def test_parts_of_earlier_versions_are_read(sets, staged, database) -> None:
+    row = sets.open_set(layer_order=None)
+    first, second = split(feature_arrays(num_samples=30), [10])
+    with staged(first) as file:
+        sets.add_part(row.id, 0, file)
+    with database.write() as session:
+        part = session.get(FeaturesPart, (row.id, 0))
+        added = {"ood_samples", "second_moments"}
+        layers = [{name: layer[name] for name in layer.keys() - added} for layer in part.description["layers"]]
+        assert all(len(layer) == 4 for layer in layers)
+        counts = {name: part.description[name] for name in ("num_samples", "class_counts")}
+        part.description = {**counts, "layers": layers}
+    with staged(second) as file:
+        sets.add_part(row.id, 1, file)
+    ready = sets.complete(row.id)
+    assert ready.num_samples == 30
+    assert [(layer["ood_samples"], layer["second_moments"]) for layer in ready.layers] == [(0, None), (0, None)]
 
 
 def test_a_gap_keeps_a_set_open(sets, staged) -> None:

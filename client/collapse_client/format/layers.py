@@ -9,12 +9,16 @@ from collections.abc import Iterable, Sequence
 from collapse_client.format.errors import InvalidFeatures, shown
 
 MAX_LAYER_NAME = 256
-PREFIX = "features."
+PREFIXES = ("features.", "means.")
 
 
 def layers_of(tensor_names: Iterable[str]) -> tuple[str, ...]:
-    """Names of the layers that have features, in the order given."""
-    return tuple(name[len(PREFIX) :] for name in tensor_names if name.startswith(PREFIX))
+    """Names of the layers that have features or means, in the order given.
+
+    >>> layers_of(["labels", "features.b", "features.a", "weights.a"])
+    ('b', 'a')
+    """
+    return tuple(name.partition(".")[2] for name in tensor_names if name.startswith(PREFIXES))
 
 
 def natural_order(layers: Iterable[str]) -> tuple[str, ...]:

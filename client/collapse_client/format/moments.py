@@ -12,9 +12,12 @@ from torch import Tensor
 
 
 class Moments:
-    """Counts n_c, means μ_c and scatter Σ_i ‖h_i − μ_c‖² of every class c of one layer.
+    """Counts n_c, means μ_c and scatter of every class c of one layer; merged in any order, those of the whole.
 
-    Kept as sums of h − shift_c and of ‖h − shift_c‖², in float64 whatever the input, where shift_c is the first sample
+    `second_moments` says what is kept of the scatter around the class means: "trace", Σ_i ‖h_i − μ_c‖² of each class;
+    "matrix", besides it the pooled Σ_i (h_i − μ_{y_i})(h_i − μ_{y_i})ᵀ, d × d, at a cost of N·d² instead of N·d.
+
+    Kept as sums of h − shift_c and of their squares, in float64 whatever the input, where shift_c is the first sample
     seen of class c (shifted data and pairwise merging: Chan, Golub, LeVeque 1983, Algorithms for Computing the Sample
     Variance). Because the shift is itself one of the samples,
 
@@ -28,9 +31,18 @@ class Moments:
     ([[2.0], [5.0]], [2.0, 0.0])
     """
 
-    def __init__(self, *, num_classes: int, dim: int, device: Optional[Union[str, torch.device]] = None) -> None:
+    def __init__(
+        self,
+        *,
+        num_classes: int,
+        dim: int,
+        second_moments: str = "trace",
+        device: Optional[Union[str, torch.device]] = None,
+    ) -> None:
         if num_classes < 1 or dim < 1:
             raise ValueError(f"num_classes and dim must be at least 1, not {num_classes} and {dim}")
+        if second_moments not in ("trace", "matrix"):
+            raise ValueError(f"second_moments must be 'trace' or 'matrix', not {second_moments!r}")
         self.counts = torch.zeros(num_classes, dtype=torch.int64, device=device)
         """(K,) samples seen"""
         self.shift = torch.zeros(num_classes, dim, dtype=torch.float64, device=device)
@@ -39,7 +51,39 @@ class Moments:
         """(K, d) Σ (h − shift)"""
         self.squares = torch.zeros(num_classes, dtype=torch.float64, device=device)
         """(K,) Σ ‖h − shift‖²"""
+        self.products = GramSum(dim, device=device) if second_moments == "matrix" else None
+        """(d, d) Σ (h − shift)(h − shift)ᵀ over all classes; None where only traces are kept"""
         self._deviations = Deviations()
+
+    @classmethod
+    def of(
+        cls,
+        *,
+        counts: Tensor,
+        means: Tensor,
+        scatter: Tensor,
+        shift: Optional[Tensor] = None,
+        scatter_matrix: Optional[Tensor] = None,
+    ) -> Moments:
+        """Moments that somebody has: counts (K,), means (K, d) relative to `shift` (K, d), scatter (K,), (d, d) or not.
+
+        Without a shift the means are absolute and become the shift themselves: relative to 0, the squares of an offset
+        would swamp the scatter.
+
+        >>> Moments.of(counts=torch.tensor([2]), means=torch.tensor([[5.0]]), scatter=torch.tensor([2.0])).means
+        tensor([[5.]], dtype=torch.float64)
+        """
+        num_classes, dim = means.shape
+        kind = "trace" if scatter_matrix is None else "matrix"
+        moments = cls(num_classes=num_classes, dim=dim, second_moments=kind, device=means.device)
+        offsets = torch.zeros_like(moments.shift) if shift is None else means.to(torch.float64)
+        moments.counts = counts.to(torch.int64)
+        moments.shift = (means if shift is None else shift).to(torch.float64)
+        moments.sums = moments.counts[:, None] * offsets
+        moments.squares = scatter.to(torch.float64) + (moments.sums * offsets).sum(dim=1)
+        if moments.products is not None and scatter_matrix is not None:
+            moments.products.total = scatter_matrix.to(torch.float64) + moments.sums.T @ offsets
+        return moments
 
     @property
     def offsets(self) -> Tensor:
@@ -56,6 +100,11 @@ class Moments:
         """(K,) Σ_i ‖h_i − μ_c‖², not divided by anything; never negative."""
         return (self.squares - (self.sums * self.offsets).sum(dim=1)).clamp(min=0)
 
+    @property
+    def scatter_matrix(self) -> Optional[Tensor]:
+        """(d, d) Σ_i (h_i − μ_{y_i})(h_i − μ_{y_i})ᵀ, not divided by anything; None where only traces are kept."""
+        return None if self.products is None else self.products.matrix() - self.sums.T @ self.offsets
+
     @torch.no_grad()
     def update(self, features: Tensor, class_indices: Tensor) -> None:
         """Take in a batch: features (n, d) of any floating dtype, class_indices (n,) in 0 … K−1.
@@ -71,11 +120,15 @@ class Moments:
         add_by_class(self.sums, relative, class_indices)
         squares = torch.linalg.vector_norm(relative, dim=1, keepdim=True).square_()
         add_by_class(self.squares[:, None], squares, class_indices)
+        if self.products is not None:
+            self.products.add(relative)
 
+    @torch.no_grad()
     def merge(self, other: Moments) -> None:
         """Take in what another accumulated, as if its samples had come here.
 
-        With δ = other.shift − shift: Σ (h − shift) = Σ (h − other.shift) + n δ, and likewise for the squares.
+        With δ = other.shift − shift: Σ (h − shift) = Σ (h − other.shift) + n δ, and likewise for the squares. Where
+        the other has kept no matrix, there is none afterwards.
         """
         if other.shift.shape != self.shift.shape:
             mine, theirs = tuple(self.shift.shape), tuple(other.shift.shape)
@@ -85,6 +138,10 @@ class Moments:
         delta = torch.where((other.counts == 0)[:, None], torch.zeros_like(self.shift), other.shift - self.shift)
         moved = other.sums + other.counts[:, None] * delta
         self.squares = self.squares + other.squares + (delta * (other.sums + moved)).sum(dim=1)
+        if self.products is not None:
+            self.products = self.products if other.products is not None else None
+        if self.products is not None and other.products is not None:
+            self.products.total = self.products.total + other.products.total + other.sums.T @ delta + delta.T @ moved
         self.sums = self.sums + moved
         self.counts = self.counts + other.counts
 
@@ -106,6 +163,63 @@ class Moments:
             raise ValueError(f"class_indices must be {wanted}, one for each row of features, not {found}")
         if len(features) and not (int(class_indices.min()) >= 0 and int(class_indices.max()) < num_classes):
             raise ValueError(f"class_indices must lie in 0 … {num_classes - 1}: number the classes from 0")
+
+
+class ProjectedScatter:
+    """M̄ S M̄ᵀ (K × K), S the scatter matrix of `moments` and M̄ its class means minus their unweighted mean.
+
+    What NC1 needs of S, by a second pass over the samples that `moments` has seen, at N·d·K instead of N·d². Those of
+    several processes add up, if all were made with the same merged moments. Classes that were not seen stay out.
+
+    >>> features, class_indices = torch.tensor([[1.0], [3.0], [6.0]]), torch.tensor([0, 0, 1])
+    >>> moments = Moments(num_classes=2, dim=1)
+    >>> moments.update(features, class_indices)
+    >>> projected = ProjectedScatter(moments)
+    >>> projected.update(features, class_indices)
+    >>> projected.matrix().tolist()
+    [[8.0, -8.0], [-8.0, 8.0]]
+    """
+
+    def __init__(self, moments: Moments) -> None:
+        seen = (moments.counts > 0).nonzero()[:, 0]
+        # Relative to a sample first: an offset common to all features cancels exactly.
+        relative = (moments.shift[seen] - moments.shift[seen[0]]) + moments.offsets[seen]
+        directions = torch.zeros_like(moments.shift)
+        directions[seen] = relative - relative.mean(dim=0)
+        self._means = moments.means
+        self._directions = directions.T.contiguous()
+        self._deviations = Deviations()
+        self.products = GramSum(len(moments.counts), device=moments.shift.device)
+
+    @torch.no_grad()
+    def update(self, features: Tensor, class_indices: Tensor) -> None:
+        """Take in a batch: features (n, d) of any floating dtype, class_indices (n,) in 0 … K−1."""
+        self.products.add(self._deviations(features, self._means, class_indices) @ self._directions)
+
+    def matrix(self) -> Tensor:
+        """(K, K), symmetric, not divided by anything."""
+        return self.products.matrix()
+
+
+class GramSum:
+    """Σ AᵀA of matrices A (n × m) that come one after the other; of the symmetric halves only one is computed."""
+
+    BLOCK = 256
+    """Columns of a block: below it the smaller products cost more than the half that they save."""
+
+    def __init__(self, size: int, *, device: Optional[Union[str, torch.device]] = None) -> None:
+        self.total = torch.zeros(size, size, dtype=torch.float64, device=device)
+        """(m, m), of which the blocks below the diagonal are not kept up to date"""
+
+    def add(self, rows: Tensor) -> None:
+        """Take in one matrix, in float64."""
+        for start in range(0, len(self.total), self.BLOCK):
+            stop = start + self.BLOCK
+            self.total[start:stop, start:].addmm_(rows[:, start:stop].T, rows[:, start:])
+
+    def matrix(self) -> Tensor:
+        """(m, m), both halves."""
+        return self.total.triu() + self.total.triu(1).T
 
 
 class Deviations:
