@@ -1,0 +1,414 @@
+"""Frames, simplices and strongly regular graphs are known by their Gram matrices; nothing else is."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+
+from analysis.errors import UndefinedMetric
+from analysis.strongly_regular import graph_name, graph_parameters
+from analysis.structure import find_structure
+from analysis.structure_report import Structure
+
+# Graphs, as sets of vertices and a rule: nothing here comes from the package.
+
+
+def graph(vertices, adjacent):
+    vertices = list(vertices)
+    return np.array([[x != y and bool(adjacent(x, y)) for y in vertices] for x in vertices])
+
+
+def triangular(r):
+    return graph(itertools.combinations(range(r), 2), lambda x, y: set(x) & set(y))
+
+
+def rook(a):
+    return graph(itertools.product(range(a), repeat=2), lambda x, y: x[0] == y[0] or x[1] == y[1])
+
+
+def shrikhande():
+    steps = {(0, 1), (0, 3), (1, 0), (3, 0), (1, 1), (3, 3)}
+    return graph(itertools.product(range(4), repeat=2), lambda x, y: ((x[0] - y[0]) % 4, (x[1] - y[1]) % 4) in steps)
+
+
+def paley(q):
+    squares = {x * x % q for x in range(1, q)}
+    return graph(range(q), lambda x, y: (x - y) % q in squares)
+
+
+def clebsch():
+    return graph(range(16), lambda x, y: (x ^ y).bit_count() == 1 or x ^ y == 15)
+
+
+def union(count, size):
+    return graph(range(count * size), lambda x, y: x // size == y // size)
+
+
+def complement(adjacency):
+    return ~adjacency & ~np.eye(len(adjacency), dtype=bool)
+
+
+def chang(edges):
+    """Seidel switching of T(8) at the edges of a graph on 8 vertices."""
+    switched = np.array([set(pair) in edges for pair in itertools.combinations(range(8), 2)])
+    switched = switched[:, None] ^ switched
+    return (triangular(8) ^ switched) & ~np.eye(28, dtype=bool)
+
+
+CHANG_GRAPHS = [
+    chang([{i, i + 4} for i in range(4)]),  # 4 K_2
+    chang([{i, (i + 1) % 8} for i in range(8)]),  # C_8
+    chang([{0, 1}, {1, 2}, {2, 0}, *({3 + i, 3 + (i + 1) % 5} for i in range(5))]),  # C_3 + C_5
+]
+
+NAMED = {
+    "triangular graph T(4)": (triangular(4), (6, 4, 2, 4)),
+    "triangular graph T(5)": (triangular(5), (10, 6, 3, 4)),
+    "triangular graph T(6)": (triangular(6), (15, 8, 4, 4)),
+    "triangular graph T(7)": (triangular(7), (21, 10, 5, 4)),
+    "triangular graph T(8)": (triangular(8), (28, 12, 6, 4)),
+    "triangular graph T(9)": (triangular(9), (36, 14, 7, 4)),
+    "Petersen graph, the complement of the triangular graph T(5)": (complement(triangular(5)), (10, 3, 0, 1)),
+    "complement of the triangular graph T(6)": (complement(triangular(6)), (15, 6, 1, 3)),
+    "complement of the triangular graph T(8)": (complement(triangular(8)), (28, 15, 6, 10)),
+    "rook's graph 3 × 3": (rook(3), (9, 4, 1, 2)),
+    "rook's graph 4 × 4": (rook(4), (16, 6, 2, 2)),
+    "rook's graph 5 × 5": (rook(5), (25, 8, 3, 2)),
+    "complement of the rook's graph 4 × 4": (complement(rook(4)), (16, 9, 4, 6)),
+    "Shrikhande graph": (shrikhande(), (16, 6, 2, 2)),
+    "complement of the Shrikhande graph": (complement(shrikhande()), (16, 9, 4, 6)),
+    "Chang graph": (CHANG_GRAPHS[0], (28, 12, 6, 4)),
+    "complement of a Chang graph": (complement(CHANG_GRAPHS[1]), (28, 15, 6, 10)),
+    "pentagon": (paley(5), (5, 2, 0, 1)),
+    "Paley graph of order 13": (paley(13), (13, 6, 2, 3)),
+    "Paley graph of order 17": (paley(17), (17, 8, 3, 4)),
+    "strongly regular graph (29, 14, 6, 7)": (paley(29), (29, 14, 6, 7)),
+    "Clebsch graph": (clebsch(), (16, 5, 0, 2)),
+    "complement of the Clebsch graph": (complement(clebsch()), (16, 10, 6, 6)),
+    "disjoint union 2 K_2": (union(2, 2), (4, 1, 0, 0)),
+    "disjoint union 3 K_2": (union(3, 2), (6, 1, 0, 0)),
+    "disjoint union 5 K_2": (union(5, 2), (10, 1, 0, 0)),
+    "disjoint union 2 K_5": (union(2, 5), (10, 4, 3, 0)),
+    "disjoint union 20 K_5": (union(20, 5), (100, 4, 3, 0)),
+    "complete bipartite graph K_{2,2}": (complement(union(2, 2)), (4, 2, 0, 2)),
+    "complete multipartite graph K_{3,3,3}": (complement(union(3, 3)), (9, 6, 3, 6)),
+    "complete multipartite graph K_{5×2}": (complement(union(5, 2)), (10, 8, 6, 8)),
+}
+each_graph = pytest.mark.parametrize(
+    ("name", "adjacency", "parameters"), [(n, *a) for n, a in NAMED.items()], ids=NAMED
+)
+
+
+def means_of(adjacency, *, second=0.0):
+    """Class means whose centred Gram is E + second · F, with E, F the eigenspaces of A without the ones; E the upper.
+
+    With second = 0 of low rank; near 1 almost a simplex.
+    """
+    size = len(adjacency)
+    values, vectors = np.linalg.eigh(adjacency - 2.0 * np.ones((size, size)))
+    values, vectors = values[1:], vectors[:, 1:]  # the first is that of the ones
+    return vectors * np.sqrt(np.where(values > values[-1] - 1e-6, 1, second))
+
+
+def incidence(r):
+    edges = list(itertools.combinations(range(r), 2))
+    return np.array([[float(vertex in edge) for vertex in range(r)] for edge in edges])
+
+
+def place(means, *, dim=None, offset=0.0, scale=1.0, seed=0):
+    """The same form elsewhere: turned, scaled, moved."""
+    generator = np.random.default_rng(seed)
+    turn = np.linalg.qr(generator.normal(size=(dim or means.shape[1], means.shape[1])))[0]
+    return scale * means @ turn.T + offset
+
+
+def structure_of(means, labels=None, **options):
+    means = torch.as_tensor(means, dtype=torch.float64)
+    relative = means - means[0]  # as ClassMeans does it: an offset common to all features cancels
+    centered = relative - relative.mean(dim=0)
+    labels = range(len(means)) if labels is None else labels
+    return find_structure(means @ means.T, centered @ centered.T, labels, **options)
+
+
+def triple(structure):
+    return structure.kind, structure.name, structure.parameters
+
+
+def as_dict(parameters):
+    return dict(zip(("v", "k", "lambda", "mu"), parameters, strict=True))
+
+
+def edges_of(adjacency):
+    return tuple((i, j) for i, j in itertools.combinations(range(len(adjacency)), 2) if adjacency[i, j])
+
+
+# The graphs themselves
+
+
+def naive_parameters(adjacency):
+    """A² = kI + λA + μ(J − I − A), counted pair by pair."""
+    size = len(adjacency)
+    seen = {"k": set(), "lambda": set(), "mu": set()}
+    for i in range(size):
+        for j in range(size):
+            common = sum(1 for m in range(size) if adjacency[i][m] and adjacency[m][j])
+            seen["k" if i == j else "lambda" if adjacency[i][j] else "mu"].add(common)
+    if any(len(values) != 1 for values in seen.values()):
+        return None
+    return {"v": size} | {name: values.pop() for name, values in seen.items()}
+
+
+@each_graph
+def test_parameters_and_name_of_a_graph(name, adjacency, parameters):
+    found = graph_parameters(torch.as_tensor(adjacency))
+    assert found == as_dict(parameters)
+    assert found == naive_parameters(adjacency.tolist())
+    assert graph_name(torch.as_tensor(adjacency), found) == name
+
+
+def test_all_chang_graphs_are_told_from_the_triangular_graph():
+    for adjacency in CHANG_GRAPHS:
+        assert naive_parameters(adjacency.tolist()) == as_dict((28, 12, 6, 4))
+        assert graph_name(torch.as_tensor(adjacency), as_dict((28, 12, 6, 4))) == "Chang graph"
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_parameters_of_any_graph_are_those_counted(seed):
+    generator = np.random.default_rng(seed)
+    size = int(generator.integers(3, 7))
+    adjacency = np.triu(generator.random((size, size)) < generator.random(), 1)
+    adjacency = adjacency | adjacency.T
+    assert graph_parameters(torch.as_tensor(adjacency)) == naive_parameters(adjacency.tolist())
+
+
+@pytest.mark.parametrize(
+    "adjacency",
+    [
+        np.zeros((5, 5), dtype=bool),
+        complement(np.zeros((5, 5), dtype=bool)),
+        graph(range(6), lambda x, y: (x - y) % 6 in (1, 5)),  # regular, and no more
+        graph(range(8), lambda x, y: (x ^ y).bit_count() == 1),  # the cube: no common neighbours or 2, strangers 2 or 0
+        graph(range(4), lambda x, y: 0 in (x, y)),
+    ],
+    ids=["empty", "complete", "hexagon", "cube", "star"],
+)
+def test_graphs_that_are_not_strongly_regular(adjacency):
+    assert naive_parameters(adjacency.tolist()) is None
+    assert graph_parameters(torch.as_tensor(adjacency)) is None
+
+
+# Exact forms
+
+
+@pytest.mark.parametrize("num_classes", [2, 3, 4, 10, 100, 300])
+def test_exact_simplex(num_classes, simplex):
+    for means in (simplex(num_classes), place(simplex(num_classes), scale=1e-3, offset=1.0)):
+        found = structure_of(means)
+        assert triple(found) == ("simplex_etf", "simplex equiangular tight frame", None)
+        assert found.nearest == "simplex_etf"
+        assert found.distance == found.distances["simplex_etf"] == pytest.approx(0, abs=1e-11)
+        assert found.edges is None
+
+
+@pytest.mark.parametrize("num_classes", [2, 3, 4, 10, 100, 300])
+def test_exact_orthogonal_frame(num_classes):
+    found = structure_of(place(np.eye(num_classes), scale=30))
+    assert triple(found) == ("orthogonal_frame", "orthogonal frame", None)
+    assert found.nearest == "orthogonal_frame"
+    assert found.distance == pytest.approx(0, abs=1e-12)
+    assert found.distances["simplex_etf"] == pytest.approx(0, abs=1e-12)
+
+
+def test_a_frame_that_was_moved_is_a_simplex():
+    assert structure_of(place(np.eye(10), offset=3.0)).kind == "simplex_etf"
+
+
+@pytest.mark.parametrize("r", [4, 5, 6, 7, 8])
+def test_edges_of_a_complete_graph_are_a_triangular_graph(r):
+    name = f"triangular graph T({r})"
+    adjacency, parameters = NAMED[name]
+    for means in (
+        incidence(r),
+        place(incidence(r), dim=40, scale=7),
+        incidence(r) - incidence(r).mean(axis=0),  # before the ReLU, of rank r − 1
+        place(incidence(r), offset=1e3, scale=100),
+        place(incidence(r), scale=1e-80),
+        place(incidence(r), scale=1e70),
+    ):
+        found = structure_of(means)
+        assert triple(found) == ("strongly_regular_graph", name, as_dict(parameters))
+        assert found.nearest == "strongly_regular_graph"
+        assert found.distance == found.distances["strongly_regular_graph"] == pytest.approx(0, abs=1e-12)
+        assert found.edges == edges_of(adjacency)
+        assert min(found.distances["simplex_etf"], found.distances["orthogonal_frame"]) > 0.5
+
+
+@pytest.mark.parametrize("second", [0.0, 0.5])
+@each_graph
+def test_exact_strongly_regular_graph(name, adjacency, parameters, second):
+    found = structure_of(place(means_of(adjacency, second=second), dim=120, scale=5))
+    assert triple(found) == ("strongly_regular_graph", name, as_dict(parameters))
+    assert found.distance == pytest.approx(0, abs=1e-12)
+    assert found.edges == (edges_of(adjacency) if len(adjacency) <= 64 else None)
+
+
+def test_regular_pentagon_in_the_plane():
+    turn = 2 * np.pi * np.arange(5) / 5
+    found = structure_of(np.stack([np.cos(turn), np.sin(turn)], axis=1), labels=[3, 4, 7, 8, 9])
+    assert triple(found) == ("strongly_regular_graph", "pentagon", as_dict((5, 2, 0, 1)))
+    assert found.edges == ((3, 4), (3, 9), (4, 7), (7, 8), (8, 9))
+    assert found.distance == pytest.approx(0, abs=1e-12)
+
+
+def test_classes_in_groups_are_a_disjoint_union():
+    found = structure_of(np.repeat(np.eye(4), 3, axis=0))
+    assert triple(found) == ("strongly_regular_graph", "disjoint union 4 K_3", as_dict((12, 2, 1, 0)))
+    assert found.edges == edges_of(union(4, 3))
+
+
+def test_three_classes_have_no_graph():
+    found = structure_of(incidence(3) @ np.diag([1.0, 2.0, 9.0]))
+    assert set(found.distances) == {"orthogonal_frame", "simplex_etf"}
+    assert structure_of(incidence(3)).kind == "simplex_etf"  # T(3) is complete
+
+
+# Robustness
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_other_order_of_the_classes(seed):
+    permutation = np.random.default_rng(seed).permutation(28)
+    still, moved = (structure_of(means) for means in (incidence(8), incidence(8)[permutation]))
+    assert triple(moved) == triple(still)
+    mapped = {tuple(sorted((int(permutation[i]), int(permutation[j])))) for i, j in moved.edges}
+    assert mapped == set(still.edges)
+    labels = [100 + int(label) for label in permutation]
+    named = structure_of(incidence(8)[permutation], labels=labels)
+    assert {tuple(sorted(edge)) for edge in named.edges} == {(100 + i, 100 + j) for i, j in still.edges}
+
+
+def noisier(means, seed):
+    """A function: noise → class means that are off by this share of their size, in all directions, and in length."""
+    generator = np.random.default_rng(seed)
+    means = place(means, dim=max(means.shape), seed=seed)
+    lengths, off = generator.normal(size=(len(means), 1)), generator.normal(size=means.shape)
+    off *= np.linalg.norm(means) / np.linalg.norm(off)
+    return lambda noise: (1 + noise / 4 * lengths) * (means + noise * off)
+
+
+def at_distance(exact, adjacency, distance, seed):
+    """Noise such that the class means are at this distance from the graph."""
+    make, low, high = noisier(exact, seed), 0.0, 1.0
+    for _ in range(25):
+        noise = (low + high) / 2
+        low, high = (noise, high) if distance_to_graph(make(noise), adjacency) < distance else (low, noise)
+    return make(low)
+
+
+@pytest.mark.parametrize("second", [0.0, 0.3, 0.5])
+@each_graph
+def test_noise_up_to_the_tolerance_leaves_the_name(name, adjacency, parameters, second):
+    exact = means_of(adjacency, second=second)
+    if structure_of(exact).distances["simplex_etf"] < 0.25:
+        pytest.skip("nearly a simplex: the noise alone can make it one")
+    for seed, distance in enumerate([0.01, 0.05, 0.08, 0.0999, 0.1001, 0.15]):
+        found = structure_of(at_distance(exact, adjacency, distance, seed))
+        if distance <= 0.1:
+            assert triple(found) == ("strongly_regular_graph", name, as_dict(parameters))
+            assert found.distance == pytest.approx(distance, rel=1e-4)
+            assert found.edges == (edges_of(adjacency) if len(adjacency) <= 64 else None)
+        else:
+            assert triple(found) == ("none", None, None)
+            assert found.distance > 0.1
+
+
+def distance_to_graph(means, adjacency):
+    """The distance to the algebra of a known graph, naively."""
+    means = means - means.mean(axis=0)
+    gram = means @ means.T
+    size = len(gram)
+    ideal = np.zeros_like(gram)
+    for basis in (np.eye(size), adjacency.astype(float), complement(adjacency).astype(float)):
+        ideal += basis * np.sum(gram * basis) / np.sum(basis)
+    return np.linalg.norm(gram / np.linalg.norm(gram) - ideal / np.linalg.norm(ideal))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_graph_whose_cosines_overlap_is_found_by_its_eigenvalues(seed):
+    adjacency = triangular(14)
+    means = at_distance(means_of(adjacency, second=0.6), adjacency, 0.095, seed)
+    directions = means - means.mean(axis=0)
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    cosines = directions @ directions.T
+    assert cosines[adjacency].min() < cosines[complement(adjacency)].max()  # no threshold separates them
+    found = structure_of(means)
+    assert triple(found)[1:] == ("triangular graph T(14)", as_dict((91, 24, 12, 4)))
+    assert found.distances["simplex_etf"] > 0.1
+
+
+@pytest.mark.parametrize("size", [4, 5, 10, 28, 100])
+@pytest.mark.parametrize("seed", range(3))
+def test_random_class_means_are_none(size, seed):
+    found = structure_of(np.random.default_rng(seed).normal(size=(size, max(2, size // 4))))
+    assert triple(found) == ("none", None, None)
+    assert found.edges is None
+    assert found.distance == min(found.distances.values()) == found.distances[found.nearest] > 0.1
+
+
+def test_the_tolerance_decides():
+    means = noisier(incidence(6), seed=1)(0.2)
+    distance = structure_of(means).distances["strongly_regular_graph"]
+    assert structure_of(means, tolerance=distance).kind == "strongly_regular_graph"
+    below = structure_of(means, tolerance=distance * 0.999)
+    assert triple(below) == ("none", None, None)
+    assert (below.nearest, below.distance) == ("strongly_regular_graph", distance)
+    assert below.tolerance == distance * 0.999
+
+
+@pytest.mark.parametrize(("ideal", "kind"), [(np.eye(10), "orthogonal_frame"), (np.eye(10) - 0.1, "simplex_etf")])
+def test_noise_up_to_the_tolerance_leaves_frame_and_simplex(ideal, kind):
+    for seed, noise in enumerate([0.01, 0.03, 0.05, 0.1, 0.2, 0.3]):
+        found = structure_of(noisier(ideal, seed)(noise))
+        assert found.kind == (kind if found.distances[kind] <= 0.1 else "none")
+
+
+# What is undefined
+
+
+def test_a_class_mean_on_the_global_mean_has_no_cosine():
+    means = np.concatenate([np.eye(4), -np.eye(4), np.zeros((1, 4))])
+    for offset in (0.0, 1e3):
+        found = structure_of(means + offset)
+        assert set(found.distances) == {"orthogonal_frame", "simplex_etf"}
+        assert found.kind == "none"
+
+
+@pytest.mark.parametrize(
+    ("means", "code"),
+    [
+        (np.ones((1, 3)), "one_class"),
+        (np.zeros((4, 3)), "zero_gram"),
+        (np.ones((4, 3)), "identical_class_means"),
+        (np.full((4, 3), np.inf), "overflow"),
+    ],
+)
+def test_undefined(means, code):
+    with pytest.raises(UndefinedMetric) as undefined:
+        structure_of(means)
+    assert undefined.value.code == code
+
+
+def test_too_many_classes():
+    gram = torch.eye(1025, dtype=torch.float64)
+    with pytest.raises(UndefinedMetric) as undefined:
+        find_structure(gram, gram, range(1025))
+    assert undefined.value.code == "structure_too_large"
+
+
+def test_what_is_reported_survives_json():
+    found = structure_of(incidence(5))
+    text = found.model_dump_json()
+    assert '"parameters":{"v":10,"k":6,"lambda":3,"mu":4}' in text
+    assert Structure.model_validate_json(text) == found
+    assert structure_of(np.random.default_rng(0).normal(size=(10, 4))).model_dump(mode="json")["parameters"] is None
