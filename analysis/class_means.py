@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from functools import cached_property
 from math import sqrt
+from typing import Literal
 
 import torch
 from jaxtyping import Float64, Int64
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from analysis.distances import pairwise_squared_distances
 from analysis.errors import UndefinedMetric
+from analysis.singular_values import Decomposition, decompose, decompose_rows, singular_values, without_null_direction
 from collapse_client.format.moments import Moments
 
 EPSILON = torch.finfo(torch.float64).eps
@@ -24,6 +26,9 @@ PerClass = Float64[Tensor, " classes"]
 PerPair = Float64[Tensor, " pairs"]
 Values = Float64[Tensor, " values"]
 
+ClassWeighting = Literal["balanced", "sample"]
+"""What counts alike in the mean of the class means and in Σ_B: every class, or every sample."""
+
 
 def finite(values: Tensor, what: str) -> Tensor:
     """The values as they are; UndefinedMetric where float64 could not hold them."""
@@ -33,12 +38,27 @@ def finite(values: Tensor, what: str) -> Tensor:
 
 
 class ClassMeans:
-    """The class means of one layer and their geometry."""
+    """The class means of one layer and their geometry.
 
-    def __init__(self, moments: Moments, *, rank_tolerance: float) -> None:
+    μ_G = Σ_c p_c μ_c and Σ_B = Σ_c p_c (μ_c − μ_G)(μ_c − μ_G)ᵀ, with p_c = 1/K where classes are weighted "balanced",
+    and p_c = n_c/N where "sample".
+    """
+
+    def __init__(
+        self, moments: Moments, *, rank_tolerance: float, class_weighting: ClassWeighting = "balanced"
+    ) -> None:
         self.moments = moments
         self.rank_tolerance = rank_tolerance
+        self.class_weighting = class_weighting
         self.num_classes, self.dim = moments.shift.shape
+
+    @cached_property
+    def class_shares(self) -> PerClass:
+        """p_c, the weight of each class; they sum up to 1."""
+        counts = self.moments.counts.to(self.moments.shift.dtype)
+        if self.class_weighting == "sample":
+            return counts / counts.sum()
+        return torch.full_like(counts, 1 / self.num_classes)
 
     @cached_property
     def class_means(self) -> Means:
@@ -53,7 +73,14 @@ class ClassMeans:
     @cached_property
     def class_mean_singular_values(self) -> Values:
         """Singular values of M, largest first."""
-        return finite(torch.linalg.svdvals(self.class_means), "the singular values of the class means")
+        return finite(singular_values(self.class_means), "the singular values of the class means")
+
+    @cached_property
+    def centered_class_mean_singular_values(self) -> Values:
+        """Singular values of M̄, largest first; that of the direction which centring takes out is 0 exactly."""
+        contrasts = without_null_direction(self.centered_class_means, null=self.class_shares)
+        values = finite(singular_values(contrasts), "the singular values of the class means")
+        return torch.nn.functional.pad(values, (0, min(self.num_classes, self.dim) - len(values)))
 
     @cached_property
     def relative_singular_values(self) -> Values:
@@ -64,13 +91,31 @@ class ClassMeans:
         return self.class_mean_singular_values / largest
 
     @cached_property
+    def class_mean_condition_number(self) -> float:
+        """s_1/s_K of M; not infinite."""
+        values = self.relative_singular_values
+        if self.dim < self.num_classes or float(values[-1]) <= EPSILON * self.dim:
+            raise UndefinedMetric(
+                "dependent_class_means",
+                f"the K = {self.num_classes} class means in d = {self.dim} dimensions are linearly dependent: their "
+                "condition number is infinite",
+            )
+        return 1 / float(values[-1])
+
+    @cached_property
+    def class_mean_span(self) -> Float64[Tensor, "rank dim"]:
+        """Orthonormal rows that span the class means, by the singular values above rank_tolerance · s_1."""
+        rank = int((self.relative_singular_values > self.rank_tolerance).sum())
+        return decompose(self.class_means).right[:rank]
+
+    @cached_property
     def resolution(self) -> float:
         """Distance below which float64 cannot tell two class means apart."""
         return 4 * EPSILON * float(self.class_means.norm(dim=1).max())
 
     @cached_property
-    def centered_class_means(self) -> Means:
-        """M̄: rows μ_c − μ_G, μ_G the unweighted mean of the class means; not all of them zero."""
+    def evenly_centered_class_means(self) -> Means:
+        """Rows μ_c minus the unweighted mean of the class means, however classes are weighted; not all of them zero."""
         if self.num_classes == 1:
             raise UndefinedMetric("one_class", "all samples are of one class: send samples of two classes or more")
         # Relative to a sample first: an offset common to all features cancels exactly.
@@ -83,12 +128,28 @@ class ClassMeans:
         return centered
 
     @cached_property
-    def decomposition(self) -> tuple[Float64[Tensor, "classes values"], Values, Float64[Tensor, "values dim"]]:
-        """M̄ = U S Vᵀ as (U, S, Vᵀ) without the directions that are zero but for rounding: at most K − 1."""
-        left, values, right = torch.linalg.svd(self.centered_class_means, full_matrices=False)
-        above = int((values > EPSILON * max(self.num_classes, self.dim) * values[0]).sum())
-        count = min(self.num_classes - 1, above)
-        return left[:, :count], values[:count], right[:count]
+    def centered_class_means(self) -> Means:
+        """M̄: rows μ_c − μ_G; not all of them zero."""
+        if self.class_weighting == "balanced":
+            return self.evenly_centered_class_means
+        return self.evenly_centered_class_means - self.class_shares @ self.evenly_centered_class_means
+
+    @cached_property
+    def global_mean(self) -> Float64[Tensor, " dim"]:
+        """μ_G."""
+        return self.class_shares @ self.class_means
+
+    @cached_property
+    def between_class_rows(self) -> Means:
+        """B with BᵀB/K = Σ_B: the rows of M̄ times √(K p_c)."""
+        if self.class_weighting == "balanced":
+            return self.centered_class_means
+        return self.centered_class_means * (self.num_classes * self.class_shares).sqrt()[:, None]
+
+    @cached_property
+    def decomposition(self) -> Decomposition:
+        """B = U S Vᵀ without the directions that are zero but for rounding: at most K − 1."""
+        return decompose_rows(self.between_class_rows, null=self.class_shares.sqrt())
 
     @cached_property
     def centered_gram(self) -> Gram:
@@ -102,8 +163,8 @@ class ClassMeans:
 
     @cached_property
     def between_class_trace(self) -> float:
-        """Between-class variance tr Σ_B = (1/K) Σ_c ‖μ_c − μ_G‖²; never zero."""
-        trace = float(finite(self.centered_norms.square().sum(), "the between-class variance")) / self.num_classes
+        """Between-class variance tr Σ_B = Σ_c p_c ‖μ_c − μ_G‖²; never zero."""
+        trace = float(finite((self.class_shares * self.centered_norms.square()).sum(), "the between-class variance"))
         if trace == 0:
             raise UndefinedMetric("underflow", "the between-class variance underflows float64: scale the features up")
         return trace
@@ -116,19 +177,34 @@ class ClassMeans:
     @cached_property
     def cosines(self) -> PerPair:
         """cos(μ_i − μ_G, μ_j − μ_G) for every pair i < j."""
+        first, second = self.pairs
+        return (self.centered_directions @ self.centered_directions.T)[first, second].clamp(-1, 1)
+
+    @cached_property
+    def centered_directions(self) -> Means:
+        """(μ_c − μ_G)/‖μ_c − μ_G‖; none of the class means lies on μ_G."""
         if float(self.centered_norms.min()) <= self.resolution:
             raise UndefinedMetric(
                 "class_mean_at_global_mean",
                 "a class mean lies on the mean of all class means, and has no angle: equinorm shows how far",
             )
-        directions = self.centered_class_means / self.centered_norms[:, None]
+        return self.centered_class_means / self.centered_norms[:, None]
+
+    @cached_property
+    def direction_squared_distances(self) -> PerPair:
+        """‖u_i − u_j‖² of u_c = (μ_c − μ_G)/‖μ_c − μ_G‖ for every pair i < j, none of them zero."""
         first, second = self.pairs
-        return (directions @ directions.T)[first, second].clamp(-1, 1)
+        distances = pairwise_squared_distances(self.centered_directions)[first, second]
+        if float(distances.min()) <= EPSILON**2:
+            raise UndefinedMetric(
+                "coinciding_directions", "two centred class means point the same way: leave out one of the classes"
+            )
+        return distances
 
     @cached_property
     def squared_distances(self) -> Gram:
         """‖μ_i − μ_j‖², K × K."""
-        return finite(pairwise_squared_distances(self.centered_class_means), "the distances of the class means")
+        return finite(pairwise_squared_distances(self.evenly_centered_class_means), "the distances of the class means")
 
     @cached_property
     def pairwise_squared_distances(self) -> PerPair:
@@ -138,6 +214,12 @@ class ClassMeans:
         if float(distances.min()) <= self.resolution**2:
             raise UndefinedMetric("coinciding_class_means", "two class means coincide: leave out one of the classes")
         return distances
+
+    @cached_property
+    def nearest_classes(self) -> tuple[list[int], list[float]]:
+        """For each class the index of the class whose mean is nearest, the first of equal ones, and its distance."""
+        distances, nearest = self.squared_distances.clone().fill_diagonal_(torch.inf).min(dim=1)
+        return nearest.tolist(), distances.sqrt().tolist()
 
     def distance_to_simplex(self, gram: Gram) -> float:
         """‖G/‖G‖ − E‖ with E = (I − 11ᵀ/K)/√(K−1), what the Gram matrix of a simplex is."""

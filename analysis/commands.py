@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import difflib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Annotated, Literal, Protocol, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
@@ -17,7 +17,7 @@ from analysis.metrics import REGISTRY
 from analysis.report import Report
 
 if TYPE_CHECKING:
-    from collapse_client.format.features import FeatureFile
+    from collapse_client.format import FeatureFile, MomentsFile
 
 
 class Features(Protocol):
@@ -29,7 +29,7 @@ class Features(Protocol):
         ...
 
     @property
-    def parts(self) -> Sequence[FeatureFile]:
+    def parts(self) -> Sequence[FeatureFile | MomentsFile]:
         """Open files, in the order of the set."""
         ...
 
@@ -45,6 +45,10 @@ class Surroundings(Protocol):
 
     def open_features(self, features_id: str) -> AbstractContextManager[Features]:
         """Open a stored feature set."""
+        ...
+
+    def previous_report(self) -> Mapping[str, Any] | None:
+        """The report, as JSON, of the greatest step before this one, of the same run and kind, if there is one."""
         ...
 
     def progress(self, *, phase: str, current: int, total: int) -> None:
@@ -102,12 +106,21 @@ class MeasureCollapse(Command):
     kind: Literal["measure_collapse"]
     features: str = Field(min_length=1, max_length=64, description="id of a feature set")
     layers: LayerNames | None = Field(default=None, description="which layers, in this order; all if left out")
-    metrics: MetricNames | None = Field(default=None, description="which metrics; all of the catalogue if left out")
+    metrics: MetricNames | None = Field(
+        default=None,
+        description="which metrics; all of the catalogue if left out, but those that need all second moments only "
+        "where these are cheap, or `features` is among the spectra",
+    )
     rank_tolerance: Annotated[float, AfterValidator(_share)] = Field(
         default=1e-3,
         strict=True,
         json_schema_extra={"exclusiveMinimum": 0, "exclusiveMaximum": 1},
         description="a singular value counts towards a rank above this share of the largest one",
+    )
+    class_weighting: Literal["balanced", "sample"] = Field(
+        default="balanced",
+        description="balanced: every class counts alike in the mean of the class means and in Σ_B; sample: by its "
+        "number of samples",
     )
     spectra: Annotated[tuple[Spectrum, ...], Field(max_length=3), AfterValidator(_no_repeats)] = Field(
         default=("class_means",),

@@ -7,17 +7,20 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import TypeVar
 
-import torch
 from torch import Tensor
 
+from analysis.class_means import finite
 from analysis.errors import UndefinedMetric
 from analysis.metrics import REGISTRY, Measured
-from analysis.report import LayerReport, Spectra, Warning
-from analysis.spectra import feature_singular_values
+from analysis.report import ClassReport, Measurements, Spectra, Warning
 from analysis.statistics import LayerStatistics
+from analysis.structure import find_structure
+from analysis.structure_report import Structure
 
 LARGEST_REPORTED_GRAM = 128
 """Classes up to which the K × K Gram matrix is in the report: 16 384 numbers."""
+LARGEST_REPORTED_CLASSES = 1024
+"""Classes up to which each one's values are in the report."""
 
 Result = TypeVar("Result")
 
@@ -49,16 +52,9 @@ class Notes:
 
 
 def report_layer(
-    statistics: LayerStatistics,
-    *,
-    name: str,
-    index: int,
-    metrics: Sequence[str],
-    spectra: Sequence[str],
-    weights: Tensor | None,
-    tiles: Iterable[tuple[Tensor, Tensor]],
-) -> LayerReport:
-    """Compute what was asked for; what is undefined becomes null, with a warning."""
+    statistics: LayerStatistics, *, labels: Sequence[int], metrics: Sequence[str], spectra: Sequence[str]
+) -> Measurements:
+    """Compute what was asked for; what is undefined becomes null, with a warning. labels: the classes, ascending."""
     notes = Notes()
     values: dict[str, float | None] = {}
     details: dict[str, Mapping[str, float | int | str]] = {}
@@ -69,23 +65,67 @@ def report_layer(
             details[metric] = measured.details
         for warning in measured.warnings if measured else ():
             notes.add(warning.code, warning.detail, warning.metrics)
-    singular_values = {
-        "class_means": notes.try_to(lambda: statistics.class_mean_singular_values.tolist()),
-        "features": notes.try_to(lambda: feature_singular_values(statistics, tiles).tolist())
-        if "features" in spectra
-        else None,
-        "weights": torch.linalg.svdvals(weights).tolist() if "weights" in spectra and weights is not None else None,
-    }
-    return LayerReport(
-        name=name,
-        index=index,
-        dim=statistics.dim,
+    return Measurements(
         metrics=values,
         details=details,
-        spectra=Spectra(**singular_values),
+        ranks_used={metric: int(detail["rank_used"]) for metric, detail in details.items() if "rank_used" in detail},
+        spectra=_spectra(statistics, spectra, notes),
         class_mean_gram=notes.try_to(partial(_gram, statistics)),
+        structure=notes.try_to(partial(_structure, statistics, labels)),
+        per_class=notes.try_to(partial(_per_class, statistics, labels, values)),
         warnings=notes.warnings(),
     )
+
+
+def _spectra(statistics: LayerStatistics, asked_for: Sequence[str], notes: Notes) -> Spectra:
+    def spectrum(compute: Callable[[], Tensor]) -> tuple[float, ...] | None:
+        return notes.try_to(lambda: tuple(compute().tolist()))
+
+    return Spectra(
+        class_means=spectrum(lambda: statistics.class_mean_singular_values),
+        features=spectrum(lambda: statistics.feature_singular_values) if "features" in asked_for else None,
+        weights=spectrum(lambda: statistics.weights.singular_values)
+        if "weights" in asked_for and statistics.weights.matrix is not None
+        else None,
+    )
+
+
+def _structure(statistics: LayerStatistics, labels: Sequence[int]) -> Structure:
+    means = statistics.evenly_centered_class_means
+    return find_structure(statistics.class_mean_gram, means @ means.T, labels)
+
+
+def _per_class(
+    statistics: LayerStatistics, labels: Sequence[int], values: Mapping[str, float | None]
+) -> tuple[ClassReport, ...]:
+    _require_few_classes(statistics, LARGEST_REPORTED_CLASSES, "per_class_too_large", "the values of single classes")
+    counts = statistics.samples_per_class
+    variances = _or_none(lambda: finite(statistics.moments.scatter / counts, "the variances").tolist())
+    norms = _or_none(lambda: statistics.centered_norms.tolist())
+    measured = values.get("nearest_center_accuracy") is not None
+    # Integers divided by integers would be float32.
+    accuracies = (statistics.nearest_center_hits.double() / counts).tolist() if measured else None
+    neighbours = _or_none(lambda: statistics.nearest_classes)
+    return tuple(
+        ClassReport(
+            label=label,
+            count=int(counts[index]),
+            variance=variances[index] if variances and counts[index] > 1 else None,
+            norm=norms[index] if norms else None,
+            nearest_center_accuracy=accuracies[index] if accuracies else None,
+            nearest_class=labels[neighbours[0][index]] if neighbours else None,
+            nearest_class_distance=neighbours[1][index] if neighbours else None,
+        )
+        for index, label in enumerate(labels)
+    )
+
+
+def _or_none(compute: Callable[[], Result]) -> Result | None:
+    """The values, or None where they are undefined: the metrics of the same quantity say why."""
+    try:
+        return compute()
+    except UndefinedMetric:
+        return None
 
 
 def _measure(metric: str, statistics: LayerStatistics) -> Measured:
@@ -95,12 +135,15 @@ def _measure(metric: str, statistics: LayerStatistics) -> Measured:
     return measured
 
 
-def _gram(statistics: LayerStatistics) -> list[list[float]]:
-    if statistics.num_classes > LARGEST_REPORTED_GRAM:
+def _gram(statistics: LayerStatistics) -> tuple[tuple[float, ...], ...]:
+    _require_few_classes(statistics, LARGEST_REPORTED_GRAM, "class_mean_gram_too_large", "the inner products")
+    return tuple(map(tuple, statistics.class_mean_gram.tolist()))
+
+
+def _require_few_classes(statistics: LayerStatistics, most: int, code: str, what: str) -> None:
+    if statistics.num_classes > most:
         raise UndefinedMetric(
-            "class_mean_gram_too_large",
-            f"the Gram matrix of {statistics.num_classes} class means is left out of the report, which shows up to "
-            f"{LARGEST_REPORTED_GRAM}: use the spectrum and the metrics of the class means",
+            code,
+            f"{what} of {statistics.num_classes} class means are left out of the report, which shows those of up to "
+            f"{most}: use the spectrum and the metrics of the class means",
         )
-    gram: list[list[float]] = statistics.class_mean_gram.tolist()
-    return gram

@@ -4,31 +4,32 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-if TYPE_CHECKING:
-    from collapse_client.format.features import FeatureFile
+from collapse_client.format import FeatureFile
 
 TILE_BYTES = {"cpu": 4 << 20, "cuda": 64 << 20}
 """Of a tile in float64. On a CPU a tile stays in the cache between the passes over it; a GPU wants long launches."""
-LABEL_ROWS = 1 << 16
+
+Tile = tuple[torch.Tensor, torch.Tensor]
+"""Features (n, d), in the dtype of the file, and class indices (n,)."""
+ReadTile = tuple[int, torch.Tensor, torch.Tensor]
+"""How many rows were read, and the tile that is left of them once other splits are out."""
 
 
-def find_classes(parts: Sequence[FeatureFile]) -> dict[int, int]:
-    """Label → number of samples, in ascending order of label, over all parts."""
-    counts: dict[int, int] = {}
-    for part in parts:
-        for labels in part.label_tiles(LABEL_ROWS):
-            for label, count in zip(*np.unique(labels, return_counts=True), strict=True):
-                counts[int(label)] = counts.get(int(label), 0) + int(count)
-    return dict(sorted(counts.items()))
+def tile_rows(dim: int, device: str) -> int:
+    """Samples of a tile on this device."""
+    return max(1, TILE_BYTES.get(torch.device(device).type, TILE_BYTES["cpu"]) // (8 * dim))
 
 
 class LayerTiles:
-    """One layer's tiles; each iteration reads the files again."""
+    """One layer's tiles, of one split or of all samples; each iteration reads the files again.
+
+    labels: the classes, ascending; a sample's class index is the place of its label among them. On a GPU a tile is
+    copied from page-locked memory on a stream of its own, so that reading, copying and computing overlap.
+    """
 
     def __init__(
         self,
@@ -38,30 +39,55 @@ class LayerTiles:
         dim: int,
         labels: Sequence[int],
         device: str,
+        split: int | None = None,
         advance: Callable[[int], None] = lambda rows: None,
     ) -> None:
         self.reading_seconds = 0.0
+        """spent in reading files, which goes on while tiles are computed"""
         self._parts = parts
         self._layer = layer
         self._labels = np.asarray(labels, dtype=np.int64)
+        self._split = split
         self._device = torch.device(device)
-        self._rows = max(1, TILE_BYTES.get(self._device.type, TILE_BYTES["cpu"]) // (8 * dim))
+        self._rows = tile_rows(dim, device)
         self._advance = advance
 
-    def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    def __iter__(self) -> Iterator[Tile]:
         """Pairs of features (n, d), in the dtype of the file, and class indices (n,), on the device."""
-        for part in self._parts:
-            pairs = zip(part.tiles(self._layer, self._rows), part.label_tiles(self._rows), strict=True)
-            while (pair := self._read(pairs)) is not None:
-                yield pair
-                self._advance(len(pair[1]))
+        ready = self._copied() if self._device.type == "cuda" else self._read()
+        while (tile := self._next(ready)) is not None:
+            rows, features, class_indices = tile
+            if len(class_indices):
+                yield features, class_indices
+            self._advance(rows)
 
-    def _read(self, pairs: Iterator[tuple[np.ndarray, np.ndarray]]) -> tuple[torch.Tensor, torch.Tensor] | None:
+    def _next(self, ready: Iterator[ReadTile]) -> ReadTile | None:
         started = time.perf_counter()
-        pair = next(pairs, None)
+        tile = next(ready, None)
         self.reading_seconds += time.perf_counter() - started
-        if pair is None:
-            return None
-        features, labels = pair
-        class_indices = np.searchsorted(self._labels, labels)
-        return torch.from_numpy(features).to(self._device), torch.from_numpy(class_indices).to(self._device)
+        return tile
+
+    def _read(self) -> Iterator[ReadTile]:
+        """Rows read, and of these the features and class indices of the split."""
+        for part in self._parts:
+            labels = part.label_tiles(self._rows)
+            splits = part.split_tiles(self._rows) if self._split is not None else None
+            for features, own_labels in zip(part.tiles(self._layer, self._rows), labels, strict=True):
+                rows = len(own_labels)
+                if splits is not None:
+                    chosen = next(splits) == self._split
+                    features, own_labels = features[chosen], own_labels[chosen]
+                class_indices = np.searchsorted(self._labels, own_labels)
+                yield rows, torch.from_numpy(features), torch.from_numpy(class_indices)
+
+    def _copied(self) -> Iterator[ReadTile]:
+        """The same on the GPU, by a stream of its own."""
+        stream = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]  # torch has none here
+        for rows, features, class_indices in self._read():
+            with torch.cuda.stream(stream):
+                copies = [t.pin_memory().to(self._device, non_blocking=True) for t in (features, class_indices)]
+            # Waited for here, where the tiles before are being computed by another thread, and not there.
+            stream.synchronize()
+            for copy in copies:
+                copy.record_stream(torch.cuda.default_stream(self._device))
+            yield rows, copies[0], copies[1]

@@ -1,10 +1,12 @@
 """One job, from claim to end. A plain function: Celery only rings the bell."""
 
 import hashlib
+import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import structlog
 from pydantic import TypeAdapter
@@ -34,11 +36,19 @@ class Surroundings:
     device: str
     service_version: str
     feature_sets: FeatureSets
+    jobs: JobStore
     lease: Lease
 
     def open_features(self, features_id: str) -> AbstractContextManager[OpenFeatures]:
         """The files of a feature set."""
         return self.feature_sets.open(features_id)
+
+    def previous_report(self) -> Mapping[str, Any] | None:
+        """The report of the step before this one, if it has ended by now."""
+        if self.run is None or self.step is None:
+            return None
+        body = self.jobs.previous_report(self.job_id)
+        return None if body is None else json.loads(body)
 
     def progress(self, *, phase: str, current: int, total: int) -> None:
         """Tell how far the job is; raises when it must stop."""
@@ -92,6 +102,7 @@ class Runner:
             device=self.device,
             service_version=self.service_version,
             feature_sets=self.feature_sets,
+            jobs=self.jobs,
             lease=lease,
         )
 

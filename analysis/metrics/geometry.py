@@ -9,13 +9,14 @@ from analysis.metrics.registry import metric
 if TYPE_CHECKING:
     from analysis.statistics import LayerStatistics
 
-CENTRE = "unweighted mean of the class means"
+CENTRE = "mean of the class means; the mean of all samples with class_weighting=sample"
 WEIGHTING = "every class alike"
 PAPYAN = "Papyan, Han, Donoho 2020, Prevalence of Neural Collapse, PNAS"
 
 
 @metric(
     formula="std_c ‖μ_c − μ_G‖ / mean_c ‖μ_c − μ_G‖",
+    threshold=0.1,
     ideal=0.0,
     scale="linear",
     direction="lower",
@@ -35,6 +36,7 @@ def equinorm(layer: LayerStatistics) -> float:
 
 @metric(
     formula="std over pairs i < j of cos(μ_i − μ_G, μ_j − μ_G)",
+    threshold=0.1,
     ideal=0.0,
     scale="linear",
     direction="lower",
@@ -53,6 +55,7 @@ def equiangularity(layer: LayerStatistics) -> float:
 
 @metric(
     formula="mean over pairs i < j of |cos(μ_i − μ_G, μ_j − μ_G) + 1/(K−1)|",
+    threshold=0.1,
     ideal=0.0,
     scale="linear",
     direction="lower",
@@ -71,6 +74,7 @@ def maximal_angle(layer: LayerStatistics) -> float:
 
 @metric(
     formula="‖ M̄M̄ᵀ/‖M̄M̄ᵀ‖ − (I − 11ᵀ/K)/√(K−1) ‖",
+    threshold=0.1,
     ideal=0.0,
     scale="linear",
     direction="lower",
@@ -89,6 +93,7 @@ def simplex_etf_distance(layer: LayerStatistics) -> float:
 
 @metric(
     formula="‖ MMᵀ/‖MMᵀ‖ − I/√K ‖",
+    threshold=0.1,
     ideal=0.0,
     scale="linear",
     direction="lower",
@@ -120,3 +125,39 @@ def mutual_coherence(layer: LayerStatistics) -> float:
     Undefined where a class mean lies on the global mean.
     """
     return float(layer.cosines.abs().max())
+
+
+@metric(
+    formula="s_1 / s_K of M",
+    ideal=1.0,
+    scale="log",
+    direction="lower",
+    threshold=1.5,
+    reference="Súkeník, Mondelli, Lampert 2023, Deep Neural Collapse Is Provably Optimal, NeurIPS (DNC2)",
+    centre="none",
+    weighting=WEIGHTING,
+)
+def class_mean_condition_number(layer: LayerStatistics) -> float:
+    """Condition number of the class means: 1 for an orthogonal frame.
+
+    Undefined where the class means are linearly dependent, as in d < K dimensions: the number is infinite.
+    """
+    return layer.class_mean_condition_number
+
+
+@metric(
+    formula="mean over pairs i < j of log(1/‖u_i − u_j‖), u_c = (μ_c − μ_G)/‖μ_c − μ_G‖",
+    ideal="-log(2K/(K-1))/2",
+    scale="linear",
+    direction="lower",
+    reference="Liu, Yu, Weller, Schölkopf 2023, Generalizing and Decoupling Neural Collapse, ICLR; Wu, Papyan 2024",
+    centre=CENTRE,
+    weighting="every pair of classes alike",
+    divisor="K(K−1)/2",
+)
+def hyperspherical_energy(layer: LayerStatistics) -> float:
+    """Hyperspherical energy of the centred class means, with the logarithmic kernel: least where they spread evenly.
+
+    Undefined where a class mean lies on the global mean, and where two point the same way.
+    """
+    return -float(layer.direction_squared_distances.log().mean()) / 2

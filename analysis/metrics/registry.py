@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from analysis.report import Conventions, MetricEntry, Warning
+from analysis.report import Conventions, MetricEntry, Needs, Scope, Warning
 
 if TYPE_CHECKING:
     from analysis.statistics import LayerStatistics
@@ -49,29 +49,40 @@ def metric(
     scale: Literal["linear", "log"],
     direction: Literal["lower", "higher"] | None,
     reference: str,
-    scope: Literal["layer", "classifier"] = "layer",
+    scope: Scope = "layer",
+    needs: Needs = "means",
+    threshold: float | None = None,
+    decides: bool = False,
+    name: str | None = None,
+    title: str | None = None,
     centre: str | None = None,
     weighting: str | None = None,
     divisor: str | None = None,
 ) -> Callable[[MetricFunction], MetricFunction]:
-    """Register a function as a metric: its name is the function's, its title the first line of the docstring."""
+    """Register a function as a metric: its name is the function's, its title the first line of the docstring.
+
+    A function that serves several metrics gives `name` and `title` of each.
+    """
 
     def register(function: MetricFunction) -> MetricFunction:
-        name = function.__name__
-        if name in REGISTRY:
-            raise ValueError(f"there is a metric {name!r} already: choose another name")
+        own_name = name or function.__name__
+        if own_name in REGISTRY:
+            raise ValueError(f"there is a metric {own_name!r} already: choose another name")
         entry = MetricEntry(
-            name=name,
-            title=(inspect.getdoc(function) or "").partition("\n")[0].rstrip("."),
+            name=own_name,
+            title=title or (inspect.getdoc(function) or "").partition("\n")[0].rstrip("."),
             formula=formula,
             ideal=ideal,
             scale=scale,
             direction=direction,
             scope=scope,
+            needs=needs,
+            threshold=threshold,
+            decides=decides,
             reference=reference,
             conventions=Conventions(centre=centre, weighting=weighting, divisor=divisor),
         )
-        REGISTRY[name] = Metric(entry, function)
+        REGISTRY[own_name] = Metric(entry, function)
         return function
 
     return register

@@ -38,6 +38,7 @@ async def analyse(
     layers: Names = None,
     metrics: Names = None,
     rank_tolerance: Annotated[float | None, Query()] = None,
+    class_weighting: Annotated[str | None, Query(max_length=32)] = None,
     spectra: Names = None,
     idempotency_key: IdempotencyKey = None,
     prefer: Prefer = None,
@@ -49,6 +50,7 @@ async def analyse(
         "layers": names(layers),
         "metrics": names(metrics),
         "rank_tolerance": rank_tolerance,
+        "class_weighting": class_weighting,
         "spectra": names(spectra),
     }
     _validated(MeasureCollapse, features="unknown before the body is read", **parameters)

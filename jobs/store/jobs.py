@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy import and_, delete, exists, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
 
 from jobs.errors import Conflict, IdempotencyKeyReused, NotFound
 from jobs.store.database import Database
@@ -180,6 +180,20 @@ class JobStore:
         if job.status in (FAILED, CANCELLED):
             raise NotFound("report_not_found", f"Job {job_id} {job.status} and has no report; its view says why.")
         raise Conflict("job_not_finished", f"Job {job_id} is {job.status}. Ask again when it has ended.")
+
+    def previous_report(self, job_id: str) -> str | None:
+        """The report, as JSON, of the greatest step before this job's of its run and kind; the newest of equal."""
+        this, other = aliased(Job), aliased(Job)
+        query = (
+            select(StoredReport.body)
+            .join(other, other.id == StoredReport.job_id)
+            .join(this, and_(this.run == other.run, this.kind == other.kind, this.step > other.step))
+            .where(this.id == job_id)
+            .order_by(other.step.desc(), other.created_at.desc(), other.id.desc())
+            .limit(1)
+        )
+        with self.database.read() as session:
+            return session.scalar(query)
 
     def request_cancel(self, job_id: str) -> Job:
         """Cancel a queued job at once; ask the owner of a running one to stop."""

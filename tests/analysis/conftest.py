@@ -12,15 +12,28 @@ from jaxtyping import install_import_hook
 install_import_hook(
     [
         f"analysis.{name}"
-        for name in ("between_class", "class_means", "distances", "residuals", "spectra", "statistics", "tiles")
+        for name in (
+            "applied_weights",
+            "between_class",
+            "class_means",
+            "decisions",
+            "distances",
+            "residuals",
+            "second_moments",
+            "singular_values",
+            "statistics",
+            "strongly_regular",
+            "structure",
+            "tiles",
+        )
     ],
     "beartype.beartype",
 )
 
+from analysis.applied_weights import AppliedWeights  # noqa: E402 (after the hook)
 from analysis.commands import MeasureCollapse  # noqa: E402 (after the hook)
-from analysis.errors import UndefinedMetric  # noqa: E402 (after the hook)
-from analysis.statistics import LayerStatistics  # noqa: E402 (after the hook)
-from collapse_client.format.features import FeatureFile  # noqa: E402 (after the hook)
+from analysis.statistics import LayerStatistics, Samples  # noqa: E402 (after the hook)
+from collapse_client.format import open_features  # noqa: E402 (after the hook)
 from collapse_client.format.moments import Moments  # noqa: E402 (after the hook)
 
 
@@ -49,6 +62,7 @@ class Here:
     """Surroundings in this process, over files on disk."""
 
     job_id, run, step, device, service_version = "job_1", "run", 7, "cpu", "0.1.0"
+    previous = None
 
     def __init__(self, paths):
         self._paths = paths
@@ -57,8 +71,11 @@ class Here:
     @contextlib.contextmanager
     def open_features(self, features_id):
         with contextlib.ExitStack() as stack:
-            files = (FeatureFile.open(path, max_inflated_bytes=1 << 30) for path in self._paths)
+            files = (open_features(path, max_inflated_bytes=1 << 30) for path in self._paths)
             yield Parts([stack.enter_context(file) for file in files])
+
+    def previous_report(self):
+        return self.previous
 
     def progress(self, *, phase, current, total):
         self.heard.append((phase, current, total))
@@ -92,11 +109,10 @@ def measure(surroundings):
 def measure_layer(measure):
     """A factory: features and labels of one layer → its part of the report."""
 
-    def make(features, labels, weights=None, **parameters):
-        tensors = {"labels": labels, "features.last": features}
-        if weights is not None:
-            tensors["weights.last"] = weights
-        return measure(tensors, **parameters).layers[0]
+    def make(features, labels, weights=None, biases=None, ood=None, **parameters):
+        sent = {"features": features, "weights": weights, "biases": biases, "ood": ood}
+        tensors = {f"{kind}.last": values for kind, values in sent.items() if values is not None}
+        return measure({"labels": labels, **tensors}, **parameters).layers[0]
 
     return make
 
@@ -105,12 +121,14 @@ def measure_layer(measure):
 def statistics():
     """A factory: features and class indices 0 … K−1 → the layer's statistics, without files."""
 
-    def make(features, class_indices, **options):
+    def make(features, class_indices, second_moments="trace", **options):
         features, class_indices = torch.as_tensor(features), torch.as_tensor(class_indices)
-        moments = Moments(num_classes=int(class_indices.max()) + 1, dim=features.shape[1])
+        num_classes = int(class_indices.max()) + 1
+        moments = Moments(num_classes=num_classes, dim=features.shape[1], second_moments=second_moments)
         moments.update(features, class_indices)
-        missing = UndefinedMetric("no_classifier_weights", "none was sent")
-        return LayerStatistics(moments, tiles=[(features, class_indices)], classifier=missing, **options)
+        weights = AppliedWeights(layer="last", last_layer="last", num_classes=num_classes)
+        samples = Samples(tiles=[(features, class_indices)])
+        return LayerStatistics(moments, samples=samples, weights=weights, **options)
 
     return make
 

@@ -68,11 +68,11 @@ def test_classes_of_pure_noise_have_no_direction(clusters, measure_layer):
 
 def test_floor_of_balanced_isotropic_noise_is_the_marchenko_pastur_edge():
     num_classes, size, dim, variance = 10, 100, 40, 0.5
-    counts = torch.full((num_classes,), size)
     unbiased = (num_classes * size - num_classes) / (num_classes * size)
     floors = noise_floors(
         torch.linalg.qr(torch.randn(num_classes, 9, dtype=torch.float64))[0],
-        samples_per_class=counts,
+        noise_of_rows=torch.full((num_classes,), 1 / size, dtype=torch.float64),
+        num_samples=num_classes * size,
         within_class_trace=unbiased * variance * dim,
         projected_covariance=unbiased * variance * torch.eye(9, dtype=torch.float64),
     )

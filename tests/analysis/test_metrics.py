@@ -1,5 +1,7 @@
 """Every metric against its naive reference, and against what it must be on exact structures."""
 
+from dataclasses import dataclass, replace
+
 import numpy as np
 import pytest
 import torch
@@ -16,28 +18,86 @@ CASES = {
     "as many dimensions as a simplex needs": {"sizes": [30] * 5, "dim": 4},
     "nearly collapsed": {"sizes": [30] * 5, "dim": 8, "noise": 1e-6},
 }
-SIMPLEX_METRICS = {"simplex_etf_distance", "self_duality_structure"}
+FEW_DIMENSIONS = {"sizes": [30] * 7, "dim": 3}
+UNDEFINED_IN_FEW_DIMENSIONS = {"simplex_etf_distance", "self_duality_structure", "class_mean_condition_number"}
 
 
-def reference(references, name, features, labels, weights):
-    return pytest.approx(float(references[name](features, labels, weights, 1e-3)), rel=1e-9, abs=1e-11)
+@dataclass
+class Layers:
+    """Two layers with all that may be sent: the tensors, and each layer as its reference sees it."""
+
+    tensors: dict
+    inner: object
+    last: object
+
+    def of(self, metric):
+        """Where this metric is defined."""
+        return {"last": self.last} if REGISTRY[metric].entry.scope == "classifier" else {"inner": self.inner}
+
+
+@pytest.fixture(scope="module")
+def layers(references, clusters):
+    def make(**options):
+        features, labels, means = clusters(**options)
+        generator = np.random.default_rng(11)
+        num_classes, dim = means.shape
+        widths = {"inner": dim, "last": num_classes + 2}
+        inner_weights = generator.normal(size=(widths["last"], dim))
+        classifier = generator.normal(size=(num_classes, widths["last"]))
+        sent = {
+            "inner": (features, inner_weights, generator.normal(size=widths["last"])),
+            "last": (np.maximum(features @ inner_weights.T, 0), classifier, generator.normal(size=num_classes)),
+        }
+        tensors, seen = {"labels": labels}, {}
+        for name, (H, W, b) in sent.items():
+            ood = generator.normal(size=(9, H.shape[1])) + 0.5
+            tensors |= {f"features.{name}": H, f"weights.{name}": W, f"biases.{name}": b, f"ood.{name}": ood}
+            following = classifier if name == "inner" else None
+            seen[name] = references["Data"](H, labels, W, b, following, ood, last=name == "last")
+        return Layers(tensors, **seen)
+
+    return make
 
 
 @pytest.mark.parametrize("name", REGISTRY)
+@pytest.mark.parametrize("weighting", ["balanced", "sample"])
 @pytest.mark.parametrize("case", CASES)
-def test_metric_is_its_reference(name, case, references, clusters, measure_layer):
-    assert name in references, f"write a naive {name}(H, y, W, tolerance) in tests/analysis/reference.py"
-    features, labels, means = clusters(**CASES[case])
-    weights = means + 0.1
-    layer = measure_layer(features, labels, weights, metrics=[name])
-    assert layer.metrics[name] == reference(references, name, features, labels, weights)
+def test_metric_is_its_reference(name, case, weighting, references, layers, measure):
+    assert name in references["METRICS"], f"write a naive {name}(data) in tests/analysis/reference.py"
+    made = layers(**CASES[case])
+    report = measure(made.tensors, metrics=[name], class_weighting=weighting)
+    for layer, data in made.of(name).items():
+        [found] = [found for found in report.layers if found.name == layer]
+        expected = references[name](replace(data, weighting=weighting))
+        assert found.metrics[name] == (close_to(expected) if np.isfinite(expected) else None)
 
 
-@pytest.mark.parametrize("name", sorted(set(REGISTRY) - SIMPLEX_METRICS))
-def test_metric_is_its_reference_in_too_few_dimensions(name, references, clusters, measure_layer):
-    features, labels, means = clusters(sizes=[30] * 7, dim=3)
-    layer = measure_layer(features, labels, means, metrics=[name])
-    assert layer.metrics[name] == reference(references, name, features, labels, means)
+@pytest.mark.parametrize("name", sorted(set(REGISTRY) - UNDEFINED_IN_FEW_DIMENSIONS))
+def test_metric_is_its_reference_in_too_few_dimensions(name, references, layers, measure):
+    made = layers(**FEW_DIMENSIONS)
+    report = measure(made.tensors, metrics=[name])
+    for layer, data in made.of(name).items():
+        [found] = [found for found in report.layers if found.name == layer]
+        assert found.metrics[name] == close_to(references[name](data))
+
+
+def test_references_are_of_metrics_that_there_are(references):
+    assert sorted(references["METRICS"]) == sorted(REGISTRY)
+
+
+@pytest.mark.parametrize("weighting", ["balanced", "sample"])
+@pytest.mark.parametrize("case", CASES)
+def test_values_of_single_classes_are_their_reference(case, weighting, references, layers, measure):
+    made = layers(**CASES[case])
+    report = measure(made.tensors, class_weighting=weighting)
+    for layer, data in zip(report.layers, (made.inner, made.last), strict=True):
+        expected = references["per_class"](replace(data, weighting=weighting))
+        for found, row in zip(layer.per_class, expected, strict=True):
+            assert found.model_dump() == pytest.approx(row, rel=1e-9, abs=1e-11)
+
+
+def close_to(value):
+    return pytest.approx(float(value), rel=1e-9, abs=1e-11)
 
 
 def test_labels_need_not_count_from_zero(references, clusters, measure):
@@ -46,7 +106,8 @@ def test_labels_need_not_count_from_zero(references, clusters, measure):
     report = measure({"labels": labels, "features.last": features, "weights.last": means})
     assert report.class_counts == {"3": 20, "7": 10, str(10**15): 30}
     for name, value in report.layers[0].metrics.items():
-        assert value == reference(references, name, features, labels, means)
+        if value is not None:
+            assert value == close_to(references[name](references["Data"](features, labels, means)))
 
 
 def test_catalogue_says_what_is_needed_to_compute_a_metric_again():
@@ -55,7 +116,7 @@ def test_catalogue_says_what_is_needed_to_compute_a_metric_again():
         assert entry.title
         assert entry.formula
         assert entry.reference
-        assert entry.conventions.weighting
+        assert entry.conventions.weighting or entry.scope == "weights"
 
 
 @pytest.mark.parametrize("num_classes", [2, 3, 10])
@@ -105,7 +166,7 @@ def test_participation_ratio_of_equal_eigenvalues(measure_layer):
 
 def test_gram_matrix_of_the_class_means_is_reported(references, clusters, measure_layer):
     features, labels, _ = clusters(sizes=[5, 6, 7], dim=4)
-    means = references["means"](features, labels)
+    means = references["means"](references["Data"](features, labels))
     np.testing.assert_allclose(measure_layer(features, labels).class_mean_gram, means @ means.T, rtol=1e-12)
 
 

@@ -10,6 +10,9 @@ from typing import Optional, Union
 import torch
 from torch import Tensor
 
+LARGEST_CANCELLATION = 1e-5
+"""Scatter over squares below which more than five digits are gone: the error is then about ε/1e-5 = 2e-11, relative."""
+
 
 class Moments:
     """Counts n_c, means μ_c and scatter of every class c of one layer; merged in any order, those of the whole.
@@ -19,7 +22,8 @@ class Moments:
 
     Kept as sums of h − shift_c and of their squares, in float64 whatever the input, where shift_c is the first sample
     seen of class c (shifted data and pairwise merging: Chan, Golub, LeVeque 1983, Algorithms for Computing the Sample
-    Variance). Because the shift is itself one of the samples,
+    Variance). Whoever can look at the samples again may say `shifted=False`: the shift is 0 then, which is half of the
+    work, and `lost_digits` tells afterwards whether that was too little. The shift being itself one of the samples,
 
     - offsets common to all features cancel before anything is squared or summed;
     - samples that are all alike have a scatter of exactly 0;
@@ -37,6 +41,7 @@ class Moments:
         num_classes: int,
         dim: int,
         second_moments: str = "trace",
+        shifted: bool = True,
         device: Optional[Union[str, torch.device]] = None,
     ) -> None:
         if num_classes < 1 or dim < 1:
@@ -53,6 +58,7 @@ class Moments:
         """(K,) Σ ‖h − shift‖²"""
         self.products = GramSum(dim, device=device) if second_moments == "matrix" else None
         """(d, d) Σ (h − shift)(h − shift)ᵀ over all classes; None where only traces are kept"""
+        self._shifted = shifted
         self._deviations = Deviations()
 
     @classmethod
@@ -105,6 +111,12 @@ class Moments:
         """(d, d) Σ_i (h_i − μ_{y_i})(h_i − μ_{y_i})ᵀ, not divided by anything; None where only traces are kept."""
         return None if self.products is None else self.products.matrix() - self.sums.T @ self.offsets
 
+    @property
+    def lost_digits(self) -> bool:
+        """Whether more than five digits of some class's scatter went when the squares of its mean were taken off."""
+        spread = self.scatter <= LARGEST_CANCELLATION * self.squares
+        return bool((spread & (self.counts > 1) & (self.squares > 0)).any())
+
     @torch.no_grad()
     def update(self, features: Tensor, class_indices: Tensor) -> None:
         """Take in a batch: features (n, d) of any floating dtype, class_indices (n,) in 0 … K−1.
@@ -114,8 +126,11 @@ class Moments:
         self._check(features, class_indices)
         if not len(features):
             return
-        self._find_shift(features, class_indices)
-        relative = self._deviations(features, self.shift, class_indices)
+        if self._shifted:
+            self._find_shift(features, class_indices)
+            relative = self._deviations(features, self.shift, class_indices)
+        else:
+            relative = self._deviations.copied(features)
         self.counts += torch.bincount(class_indices, minlength=len(self.counts))
         add_by_class(self.sums, relative, class_indices)
         squares = torch.linalg.vector_norm(relative, dim=1, keepdim=True).square_()
@@ -226,16 +241,24 @@ class Deviations:
     """h − centre of its class in float64, in memory that serves every batch: fresh pages cost more than the sums."""
 
     def __init__(self) -> None:
-        self._memory: Optional[Tensor] = None
+        self._memory: dict[int, Tensor] = {}
 
     def __call__(self, features: Tensor, centers: Tensor, class_indices: Tensor) -> Tensor:
         """Subtract centers[class_indices] (of K × d) from features (n × d); the result lasts until the next call."""
-        size = len(features)
-        if self._memory is None or self._memory.shape[1] < size:
-            self._memory = centers.new_empty(2, *features.shape)
-        deviations, own = self._memory[0, :size], self._memory[1, :size]
+        own = self._buffer(1, features)
         torch.index_select(centers, 0, class_indices, out=own)
-        return deviations.copy_(features).sub_(own)  # promoted before, and not after, they are subtracted
+        return self.copied(features).sub_(own)  # promoted before, and not after, they are subtracted
+
+    def copied(self, features: Tensor) -> Tensor:
+        """The features themselves in float64."""
+        return self._buffer(0, features).copy_(features)
+
+    def _buffer(self, index: int, features: Tensor) -> Tensor:
+        buffer = self._memory.get(index)
+        if buffer is None or len(buffer) < len(features):
+            buffer = torch.empty(features.shape, dtype=torch.float64, device=features.device)
+            self._memory[index] = buffer
+        return buffer[: len(features)]
 
 
 def add_by_class(totals: Tensor, values: Tensor, class_indices: Tensor) -> None:

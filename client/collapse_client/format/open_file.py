@@ -89,7 +89,10 @@ class OpenFile:
     def _tiles(self, name: str, rows: int) -> Iterator[Array]:
         """Consecutive rows, (n ≤ rows, row_size), C-contiguous, native byte order, trailing axes flattened."""
         info = self.tensors[name]
-        if self._file.column_major(name):
+        mapped = self._file.mapped_rows(name, rows)
+        if mapped is not None:
+            yield from mapped
+        elif self._file.column_major(name):
             yield from row_tiles(self._file.chunks(name, CHUNK_ITEMS), info, rows)
         else:
             for chunk in self._file.chunks(name, rows * info.row_size):

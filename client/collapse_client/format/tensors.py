@@ -55,6 +55,9 @@ class TensorFile(Protocol):
     def column_major(self, name: str) -> bool:
         """Whether the order of the file is Fortran's."""
 
+    def mapped_rows(self, name: str, rows: int) -> Iterator[Array] | None:
+        """Tiles (n ≤ rows, row_size) by mapping the file, or None where its bytes are not the tensor's."""
+
     def close(self) -> None:
         """Close the file."""
 

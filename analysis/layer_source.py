@@ -1,0 +1,107 @@
+"""One layer of a feature set, as it was sent: samples, moments or both, in any number of parts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from analysis.lanes import accumulate
+from analysis.tiles import LayerTiles, tile_rows
+from collapse_client.format import FeatureFile, MomentsFile
+from collapse_client.format.moments import Moments
+
+Parts = Sequence[FeatureFile | MomentsFile]
+
+
+class LayerSource:
+    """Where the statistics of one layer come from.
+
+    labels: the classes, ascending. tiles: over the samples; those of the parts that have any.
+    """
+
+    def __init__(self, parts: Parts, *, layer: str, labels: Sequence[int], tiles: LayerTiles, device: str) -> None:
+        self._layer = layer
+        self._labels = np.asarray(labels, dtype=np.int64)
+        self._tiles = tiles
+        self._device = device
+        self._moments_files = [part for part in parts if isinstance(part, MomentsFile)]
+        self._parts = parts
+
+    def moments(self, *, dim: int, second_moments: str) -> Moments:
+        """Moments of all parts together."""
+        # Of a matrix each direction must keep its digits, and not their sum alone.
+        careful = second_moments == "matrix"
+        moments = accumulate(self._tiles, lambda: self._none(dim, second_moments, shifted=careful))
+        if not careful and moments.lost_digits:
+            moments = accumulate(self._tiles, lambda: self._none(dim, second_moments))
+        for part in self._moments_files:
+            moments.merge(self._sent(part, dim))
+        return moments
+
+    @property
+    def tiles(self) -> LayerTiles | None:
+        """The samples again; None where a part has moments only, so that some of the samples are missing."""
+        return None if self._moments_files else self._tiles
+
+    @property
+    def projected_scatter(self) -> Tensor | None:
+        """M̄SM̄ᵀ as it was sent. Those of several parts, each around its own means, do not add up."""
+        if len(self._parts) > 1 or not self._moments_files:
+            return None
+        [part] = self._moments_files
+        sent = part.projected_scatter(self._layer)
+        if sent is None:
+            return None
+        order = np.argsort(part.classes)
+        return self._tensor(sent[np.ix_(order, order)])
+
+    def matrix(self, kind: str) -> Tensor | None:
+        """The `weights` or `biases` of the layer, of the one part that has them."""
+        for part in self._parts:
+            sent = part.weights(self._layer) if kind == "weights" else part.biases(self._layer)
+            if sent is not None:
+                return self._tensor(sent)
+        return None
+
+    def ood_mean(self, dim: int) -> Tensor | None:
+        """Mean of the samples of no class."""
+        moments = Moments(num_classes=1, dim=dim, device=self._device)
+        for part in self._parts:
+            for tile in part.ood_tiles(self._layer, tile_rows(dim, self._device)):
+                samples = torch.from_numpy(tile).to(self._device)
+                moments.update(samples, torch.zeros(len(samples), dtype=torch.int64, device=self._device))
+        return moments.means[0] if int(moments.counts) else None
+
+    def _none(self, dim: int, second_moments: str, *, shifted: bool = True) -> Moments:
+        return Moments(
+            num_classes=len(self._labels),
+            dim=dim,
+            second_moments=second_moments,
+            shifted=shifted,
+            device=self._device,
+        )
+
+    def _sent(self, part: MomentsFile, dim: int) -> Moments:
+        """The moments of one part, with a row for each class of the set."""
+        rows = np.searchsorted(self._labels, part.classes)
+        scatter_matrix = part.scatter_matrix(self._layer)
+        shift = part.shift(self._layer)
+        sent = Moments.of(
+            counts=self._spread(part.counts, rows),
+            means=self._spread(part.means(self._layer), rows),
+            scatter=self._spread(part.scatter(self._layer), rows),
+            shift=None if shift is None else self._spread(shift, rows),
+            scatter_matrix=None if scatter_matrix is None else self._tensor(scatter_matrix),
+        )
+        return sent
+
+    def _spread(self, values: np.ndarray, rows: np.ndarray) -> Tensor:
+        spread = np.zeros((len(self._labels), *values.shape[1:]), values.dtype)
+        spread[rows] = values
+        return self._tensor(spread)
+
+    def _tensor(self, values: np.ndarray) -> Tensor:
+        return torch.from_numpy(values).to(self._device)
