@@ -41,8 +41,8 @@ format: setup ## Format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: setup ## Measure, against named alternatives
-	$(BIN)/python -m benchmarks
+bench: setup ## Measure, against named alternatives (BENCH="metrics --neural-collapse DIR": one of them, with its options)
+	$(BIN)/python -m benchmarks $(BENCH)
 
 clean: ## Remove what was built (not the data of a service)
 	rm -rf build $(VENV) .pytest_cache .mypy_cache .ruff_cache

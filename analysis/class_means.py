@@ -78,8 +78,10 @@ class ClassMeans:
     @cached_property
     def centered_class_mean_singular_values(self) -> Values:
         """Singular values of M̄, largest first; that of the direction which centring takes out is 0 exactly."""
-        contrasts = without_null_direction(self.centered_class_means, null=self.class_shares)
-        values = finite(singular_values(contrasts), "the singular values of the class means")
+        if self.class_weighting == "balanced":
+            values = self.decomposition.singular_values
+        else:
+            values = singular_values(without_null_direction(self.centered_class_means, null=self.class_shares))
         return torch.nn.functional.pad(values, (0, min(self.num_classes, self.dim) - len(values)))
 
     @cached_property
@@ -102,7 +104,7 @@ class ClassMeans:
             )
         return 1 / float(values[-1])
 
-    @cached_property
+    @property
     def class_mean_span(self) -> Float64[Tensor, "rank dim"]:
         """Orthonormal rows that span the class means, by the singular values above rank_tolerance · s_1."""
         rank = int((self.relative_singular_values > self.rank_tolerance).sum())
@@ -157,6 +159,14 @@ class ClassMeans:
         return finite(self.centered_class_means @ self.centered_class_means.T, "the inner products of the class means")
 
     @cached_property
+    def evenly_centered_gram(self) -> Gram:
+        """The same of the evenly centred class means."""
+        if self.class_weighting == "balanced":
+            return self.centered_gram
+        means = self.evenly_centered_class_means
+        return finite(means @ means.T, "the inner products of the class means")
+
+    @cached_property
     def centered_norms(self) -> PerClass:
         """‖μ_c − μ_G‖."""
         return finite(self.centered_class_means.norm(dim=1), "the norms of the class means")
@@ -178,23 +188,34 @@ class ClassMeans:
     def cosines(self) -> PerPair:
         """cos(μ_i − μ_G, μ_j − μ_G) for every pair i < j."""
         first, second = self.pairs
-        return (self.centered_directions @ self.centered_directions.T)[first, second].clamp(-1, 1)
+        return self.cosine_gram[first, second].clamp(-1, 1)
 
-    @cached_property
+    @property
+    def cosine_gram(self) -> Gram:
+        """The same, K × K."""
+        norms = self.norms_with_angles
+        return self.centered_gram / norms[:, None] / norms
+
+    @property
     def centered_directions(self) -> Means:
-        """(μ_c − μ_G)/‖μ_c − μ_G‖; none of the class means lies on μ_G."""
+        """(μ_c − μ_G)/‖μ_c − μ_G‖."""
+        return self.centered_class_means / self.norms_with_angles[:, None]
+
+    @property
+    def norms_with_angles(self) -> PerClass:
+        """‖μ_c − μ_G‖; none of the class means lies on μ_G."""
         if float(self.centered_norms.min()) <= self.resolution:
             raise UndefinedMetric(
                 "class_mean_at_global_mean",
                 "a class mean lies on the mean of all class means, and has no angle: equinorm shows how far",
             )
-        return self.centered_class_means / self.centered_norms[:, None]
+        return self.centered_norms
 
-    @cached_property
+    @property
     def direction_squared_distances(self) -> PerPair:
         """‖u_i − u_j‖² of u_c = (μ_c − μ_G)/‖μ_c − μ_G‖ for every pair i < j, none of them zero."""
         first, second = self.pairs
-        distances = pairwise_squared_distances(self.centered_directions)[first, second]
+        distances = pairwise_squared_distances(self.centered_directions, gram=self.cosine_gram)[first, second]
         if float(distances.min()) <= EPSILON**2:
             raise UndefinedMetric(
                 "coinciding_directions", "two centred class means point the same way: leave out one of the classes"
@@ -204,7 +225,8 @@ class ClassMeans:
     @cached_property
     def squared_distances(self) -> Gram:
         """‖μ_i − μ_j‖², K × K."""
-        return finite(pairwise_squared_distances(self.evenly_centered_class_means), "the distances of the class means")
+        distances = pairwise_squared_distances(self.evenly_centered_class_means, gram=self.evenly_centered_gram)
+        return finite(distances, "the distances of the class means")
 
     @cached_property
     def pairwise_squared_distances(self) -> PerPair:

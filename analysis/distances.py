@@ -10,16 +10,18 @@ CLOSE = 1e-3
 CHUNK_BYTES = 16 << 20
 
 
-def pairwise_squared_distances(points: Float64[Tensor, "points dim"]) -> Float64[Tensor, "points points"]:
-    """‖x_i − x_j‖² from inner products, one product for all pairs; from the differences where that cancels.
+def pairwise_squared_distances(
+    points: Float64[Tensor, "points dim"], *, gram: Float64[Tensor, "points points"]
+) -> Float64[Tensor, "points points"]:
+    """‖x_i − x_j‖² from the inner products of the points; from the differences where that cancels.
 
     Never points × points × dim: close pairs are taken in chunks.
 
     >>> import torch
-    >>> pairwise_squared_distances(torch.tensor([[0.0, 0.0], [3.0, 4.0]], dtype=torch.float64)).tolist()
+    >>> points = torch.tensor([[0.0, 0.0], [3.0, 4.0]], dtype=torch.float64)
+    >>> pairwise_squared_distances(points, gram=points @ points.T).tolist()
     [[0.0, 25.0], [25.0, 0.0]]
     """
-    gram = points @ points.T
     norms = gram.diagonal()
     scale = norms[:, None] + norms
     distances = (scale - 2 * gram).fill_diagonal_(0)

@@ -91,8 +91,7 @@ def _spectra(statistics: LayerStatistics, asked_for: Sequence[str], notes: Notes
 
 
 def _structure(statistics: LayerStatistics, labels: Sequence[int]) -> Structure:
-    means = statistics.evenly_centered_class_means
-    return find_structure(statistics.class_mean_gram, means @ means.T, labels)
+    return find_structure(statistics.class_mean_gram, statistics.evenly_centered_gram, labels)
 
 
 def _per_class(
@@ -100,7 +99,7 @@ def _per_class(
 ) -> tuple[ClassReport, ...]:
     _require_few_classes(statistics, LARGEST_REPORTED_CLASSES, "per_class_too_large", "the values of single classes")
     counts = statistics.samples_per_class
-    variances = _or_none(lambda: finite(statistics.moments.scatter / counts, "the variances").tolist())
+    variances = _or_none(lambda: finite(statistics.class_scatter / counts, "the variances").tolist())
     norms = _or_none(lambda: statistics.centered_norms.tolist())
     measured = values.get("nearest_center_accuracy") is not None
     # Integers divided by integers would be float32.

@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from analysis.lanes import accumulate
 from analysis.tiles import LayerTiles, tile_rows
 from collapse_client.format import FeatureFile, MomentsFile
 from collapse_client.format.moments import Moments
@@ -34,9 +33,9 @@ class LayerSource:
         """Moments of all parts together."""
         # Of a matrix each direction must keep its digits, and not their sum alone.
         careful = second_moments == "matrix"
-        moments = accumulate(self._tiles, lambda: self._none(dim, second_moments, shifted=careful))
+        moments = self._accumulated(self._none(dim, second_moments, shifted=careful))
         if not careful and moments.lost_digits:
-            moments = accumulate(self._tiles, lambda: self._none(dim, second_moments))
+            moments = self._accumulated(self._none(dim, second_moments))
         for part in self._moments_files:
             moments.merge(self._sent(part, dim))
         return moments
@@ -74,6 +73,11 @@ class LayerSource:
                 samples = torch.from_numpy(tile).to(self._device)
                 moments.update(samples, torch.zeros(len(samples), dtype=torch.int64, device=self._device))
         return moments.means[0] if int(moments.counts) else None
+
+    def _accumulated(self, moments: Moments) -> Moments:
+        for samples, class_indices in self._tiles:
+            moments.update(samples, class_indices)
+        return moments
 
     def _none(self, dim: int, second_moments: str, *, shifted: bool = True) -> Moments:
         return Moments(

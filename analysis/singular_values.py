@@ -77,7 +77,7 @@ def _reflect(matrix: Matrix, null: Float64[Tensor, " _"]) -> Matrix:
     """Householder's reflection between null/‖null‖ and −e_1: away from it, so that nothing cancels."""
     axis = null / null.norm()
     axis[0] += 1.0 if axis[0] >= 0 else -1.0
-    return matrix - torch.outer(axis * (2 / axis.square().sum()), axis @ matrix)
+    return torch.addr(matrix, axis * (2 / axis.square().sum()), axis @ matrix, alpha=-1)
 
 
 def _left_directions(matrix: Matrix) -> tuple[Matrix, Values]:

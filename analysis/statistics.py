@@ -16,8 +16,7 @@ from analysis.applied_weights import AppliedWeights
 from analysis.between_class import BetweenClassDirections, keep_directions, noise_floors
 from analysis.class_means import ClassMeans, ClassWeighting, PerClass, PerPair, Values, finite
 from analysis.errors import UndefinedMetric
-from analysis.lanes import accumulate
-from analysis.residuals import ClassGeometry, Residuals
+from analysis.residuals import ClassGeometry, Residuals, find_residuals
 from analysis.second_moments import ColumnSecondMoments, RowSecondMoments, SecondMoments, Way
 from collapse_client.format.moments import Moments
 
@@ -65,9 +64,14 @@ class LayerStatistics(ClassMeans):
     # -- within the classes ----------------------------------------------------------------------------------------
 
     @cached_property
+    def class_scatter(self) -> PerClass:
+        """Σ_i ‖h_i − μ_c‖² of each class."""
+        return self.moments.scatter
+
+    @cached_property
     def within_class_trace(self) -> float:
         """Within-class variance tr Σ_W = (1/N) Σ_i ‖h_i − μ_{y_i}‖²."""
-        return float(finite(self.moments.scatter.sum(), "the within-class variance")) / self.num_samples
+        return float(finite(self.class_scatter.sum(), "the within-class variance")) / self.num_samples
 
     @cached_property
     def class_variances(self) -> PerClass:
@@ -79,7 +83,7 @@ class LayerStatistics(ClassMeans):
                 f"{single} of {self.num_classes} classes have a single sample (class_counts says which), whose "
                 "variance says nothing: send more of them",
             )
-        return finite(self.moments.scatter, "the within-class variance") / self.samples_per_class
+        return finite(self.class_scatter, "the within-class variance") / self.samples_per_class
 
     @cached_property
     def pairwise_variances(self) -> PerPair:
@@ -104,8 +108,7 @@ class LayerStatistics(ClassMeans):
             classifier=self._classifier,
             centred_samples=self._residuals_are_small,
         )
-        projected_scatter = self.moments.products is None
-        return accumulate(self.samples.tiles, lambda: Residuals(geometry, projected_scatter=projected_scatter))
+        return find_residuals(self.samples.tiles, geometry, projected_scatter=self.moments.products is None)
 
     @property
     def _residuals_are_small(self) -> bool:
@@ -200,11 +203,12 @@ class LayerStatistics(ClassMeans):
 
     # -- all second moments ----------------------------------------------------------------------------------------
 
-    @cached_property
+    @property
     def second_moments(self) -> SecondMoments:
         """What follows from all second moments of the features."""
+        # Neither kept nor raised as it is: a reference back to here would keep all tensors of the layer alive.
         if isinstance(self._way, UndefinedMetric):
-            raise self._way
+            raise UndefinedMetric(self._way.code, self._way.detail)
         if self._way == "rows" and self.samples.tiles is not None:
             return RowSecondMoments(self, self.samples.tiles)
         scatter_matrix = self.moments.scatter_matrix

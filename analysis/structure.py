@@ -95,11 +95,9 @@ def find_structure(gram: Gram, centered_gram: Gram, labels: Sequence[int], toler
         )
 
     uncentered, centered = _scaled(gram), _scaled(centered_gram)
-    identity = torch.eye(size, dtype=torch.float64)
-    frame, simplex = identity / sqrt(size), (identity - 1 / size) / sqrt(size - 1)
     distances: dict[Ideal, float] = {
-        "orthogonal_frame": float((uncentered - frame).norm()),
-        "simplex_etf": float((centered - simplex).norm()),
+        "orthogonal_frame": _distance_to_frame(uncentered),
+        "simplex_etf": _distance_to_simplex(centered),
     }
     graph = None
     if size >= SMALLEST_GRAPH and _have_angles(gram, centered_gram):
@@ -110,7 +108,7 @@ def find_structure(gram: Gram, centered_gram: Gram, labels: Sequence[int], toler
 
     within = [ideal for ideal in SPECIFIC_FIRST if distances.get(ideal, torch.inf) <= tolerance]
     # A simplex is only about 1/√K from the frame: from K = 100 on it would be called one with the default tolerance.
-    if "simplex_etf" in within and float((uncentered - simplex).norm()) < distances["orthogonal_frame"]:
+    if "simplex_etf" in within and _distance_to_simplex(uncentered) < distances["orthogonal_frame"]:
         within = [ideal for ideal in within if ideal != "orthogonal_frame"]
     kind = next(iter(within), None)
     nearest = kind or min(distances.items(), key=lambda item: item[1])[0]
@@ -137,6 +135,19 @@ def _scaled(gram: Gram) -> Gram:
     scaled = (scaled + scaled.T) / 2
     scaled /= scaled.norm()
     return scaled
+
+
+def _distance_to_frame(scaled: Gram) -> float:
+    difference = scaled.clone()
+    difference.diagonal().sub_(1 / sqrt(len(scaled)))
+    return float(difference.norm())
+
+
+def _distance_to_simplex(scaled: Gram) -> float:
+    size = len(scaled)
+    difference = scaled + 1 / (size * sqrt(size - 1))
+    difference.diagonal().sub_(1 / sqrt(size - 1))
+    return float(difference.norm())
 
 
 def _have_angles(gram: Gram, centered_gram: Gram) -> bool:

@@ -8,10 +8,15 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 import torch
 
+from analysis.read_ahead import read_ahead
 from collapse_client.format import FeatureFile
 
 TILE_BYTES = {"cpu": 4 << 20, "cuda": 64 << 20}
 """Of a tile in float64. On a CPU a tile stays in the cache between the passes over it; a GPU wants long launches."""
+WIDE_TILE_ROWS = 512
+"""Rows of a tile of wide layers, which would come to fewer by its bytes: what a matrix product wants on two cores."""
+WIDE_TILE_BYTES = 16 << 20
+"""Up to which a tile has so many rows."""
 
 Tile = tuple[torch.Tensor, torch.Tensor]
 """Features (n, d), in the dtype of the file, and class indices (n,)."""
@@ -21,14 +26,16 @@ ReadTile = tuple[int, torch.Tensor, torch.Tensor]
 
 def tile_rows(dim: int, device: str) -> int:
     """Samples of a tile on this device."""
-    return max(1, TILE_BYTES.get(torch.device(device).type, TILE_BYTES["cpu"]) // (8 * dim))
+    by_bytes = TILE_BYTES.get(torch.device(device).type, TILE_BYTES["cpu"]) // (8 * dim)
+    return max(1, by_bytes, min(WIDE_TILE_ROWS, WIDE_TILE_BYTES // (8 * dim)))
 
 
 class LayerTiles:
     """One layer's tiles, of one split or of all samples; each iteration reads the files again.
 
-    labels: the classes, ascending; a sample's class index is the place of its label among them. On a GPU a tile is
-    copied from page-locked memory on a stream of its own, so that reading, copying and computing overlap.
+    labels: the classes, ascending; a sample's class index is the place of its label among them. Files are mapped, and
+    the system reads them ahead. For a GPU a thread reads tiles and copies them, from page-locked memory on a stream of
+    its own, so that reading, copying and computing overlap; on a CPU a thread would take a core from the computation.
     """
 
     def __init__(
@@ -43,7 +50,7 @@ class LayerTiles:
         advance: Callable[[int], None] = lambda rows: None,
     ) -> None:
         self.reading_seconds = 0.0
-        """spent in reading files, which goes on while tiles are computed"""
+        """what the computation waited for the next tile"""
         self._parts = parts
         self._layer = layer
         self._labels = np.asarray(labels, dtype=np.int64)
@@ -54,7 +61,7 @@ class LayerTiles:
 
     def __iter__(self) -> Iterator[Tile]:
         """Pairs of features (n, d), in the dtype of the file, and class indices (n,), on the device."""
-        ready = self._copied() if self._device.type == "cuda" else self._read()
+        ready = read_ahead(self._copied()) if self._device.type == "cuda" else self._read()
         while (tile := self._next(ready)) is not None:
             rows, features, class_indices = tile
             if len(class_indices):
@@ -86,7 +93,7 @@ class LayerTiles:
         for rows, features, class_indices in self._read():
             with torch.cuda.stream(stream):
                 copies = [t.pin_memory().to(self._device, non_blocking=True) for t in (features, class_indices)]
-            # Waited for here, where the tiles before are being computed by another thread, and not there.
+            # Waited for here, in the reading thread, while the tiles before are being computed.
             stream.synchronize()
             for copy in copies:
                 copy.record_stream(torch.cuda.default_stream(self._device))

@@ -1,150 +1,234 @@
-"""Speed and memory of `measure_collapse` against the straightforward implementation, in one process.
+"""Speed, memory and accuracy of `measure_collapse`, in one process and with one number of threads for everybody.
 
-Each case is a float32 feature file on disk, in the page cache; `measure` reads it tile by tile, while the
-straightforward implementation has the features in memory already.
+Against it stand (a) the straightforward implementation, (b) rhubarbwu/neural-collapse, where you have a checkout of it,
+and the time that reading and multiplying take at least on this machine. Each case is a float32 feature file on disk, in
+the page cache; `measure_collapse` reads it, while (a) and (b) have the features in memory already.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
+import os
 import tempfile
+import textwrap
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 
 import torch
-from safetensors.torch import save_file
-from torch import Tensor
+from threadpoolctl import threadpool_limits
 
-from analysis.commands import MeasureCollapse
-from collapse_client.format.features import FeatureFile
+from benchmarks import gpu
+from benchmarks.bound import Bound, find_bound
+from benchmarks.cases import Case, make_data
+from benchmarks.disturbance import Disturbance
+from benchmarks.memory import PeakMemory
+from benchmarks.neural_collapse import NeuralCollapse
+from benchmarks.ours import Here, measure_file, metric_names
+from benchmarks.straightforward import straightforward
 
-CASES = ["50000,512,10", "50000,512,100"]
-MEBIBYTE = 1 << 20
+__all__ = ["Here", "main"]
 
+CASES = ["50000,512,10", "50000,512,100", "50000,2048,1000", "1000000,64,10", "8x50000,256,10"]
+WARM_UP = Case(1000, 32, 5)
+"""Measured once by everybody before anything counts: what is loaded and set up once belongs to nobody's time."""
+FLAT = Case(50_000, 512, 10)
+"""Whose number of samples is taken four times, to see that memory does not follow it."""
+OURS, USUAL, THEIRS = "measure_collapse", "(a) straightforward", "(b) neural-collapse"
 
-class Here:
-    """Surroundings in this process, over one file."""
+NOTES = f"""\
+×: time over ours. MiB: peak over what was held before. share: bound over our time; share*: the bound with the scores of
+the class means alone. differs: largest relative difference, under (a) of {OURS} to (a), under (b) of (b), which
+computes in float32, to (a). others: cores that other processes kept busy meanwhile; where it is not 0.0 the times are
+no good. What was counted, and which metrics differ most:"""
 
-    job_id = service_version = "benchmark"
-    device = "cpu"
-
-    def __init__(self, path: Path) -> None:
-        self.run: str | None = None
-        self.step: int | None = None
-        self._path = path
-
-    @contextlib.contextmanager
-    def open_features(self, features_id: str) -> Iterator[SimpleNamespace]:
-        """The file, whatever the id."""
-        with FeatureFile.open(self._path, max_inflated_bytes=1 << 40) as file:
-            yield SimpleNamespace(layers=file.layers, parts=[file])
-
-    def progress(self, *, phase: str, current: int, total: int) -> None:
-        """Nobody listens."""
-
-
-def straightforward(features: Tensor, labels: Tensor, weights: Tensor) -> dict[str, float]:
-    """The same metrics as they are usually written: float64, full covariances, `pinv`, all differences."""
-    H, W = features.double(), weights.double()
-    num_samples, num_classes = len(H), len(W)
-    counts = torch.bincount(labels).double()
-    M = torch.stack([H[labels == label].mean(dim=0) for label in range(num_classes)])
-    centered = M - M.mean(dim=0)
-    residuals = H - M[labels]
-    within, between = residuals.T @ residuals / num_samples, centered.T @ centered / num_classes
-    variances = torch.stack([residuals[labels == c].square().sum() for c in range(num_classes)]) / counts
-    first, second = torch.triu_indices(num_classes, num_classes, 1)
-    distances = (M[:, None] - M[None]).square().sum(dim=2)[first, second]
-    norms = centered.norm(dim=1)
-    cosines = ((centered / norms[:, None]) @ (centered / norms[:, None]).T)[first, second]
-    identity = torch.eye(num_classes, dtype=torch.float64)
-    simplex = (identity - 1 / num_classes) / (num_classes - 1) ** 0.5
-    gram, uncentered, duality = centered @ centered.T, M @ M.T, W @ centered.T
-    s = torch.linalg.svdvals(M)
-    shares = s / s.sum()
-    # The first K − 1 directions: where the means have full rank this is NC1, elsewhere it is wrong.
-    inverse = torch.linalg.pinv(between, rtol=1e-8, hermitian=True)
-    values = {
-        "variability_trace_ratio": within.trace() / between.trace(),
-        "within_class_variability": (within @ inverse).trace() / num_classes,
-        "class_distance_normalized_variance": ((variances[first] + variances[second]) / (2 * distances)).mean(),
-        "equinorm": norms.std(correction=0) / norms.mean(),
-        "equiangularity": cosines.std(correction=0),
-        "maximal_angle": (cosines + 1 / (num_classes - 1)).abs().mean(),
-        "simplex_etf_distance": (gram / gram.norm() - simplex).norm(),
-        "orthogonal_frame_distance": (uncentered / uncentered.norm() - identity / num_classes**0.5).norm(),
-        "mutual_coherence": cosines.abs().max(),
-        "nearest_center_accuracy": (torch.cdist(H, M).argmin(dim=1) == labels).double().mean(),
-        "self_duality_distance": (W / W.norm() - centered / centered.norm()).norm(),
-        "self_duality_structure": (duality / duality.norm() - simplex).norm(),
-        "class_mean_rank": (s > 1e-3 * s[0]).sum(),
-        "class_mean_stable_rank": s.square().sum() / s[0] ** 2,
-        "class_mean_effective_rank": (-(shares * shares.log()).sum()).exp(),
-        "class_mean_participation_ratio": s.square().sum() ** 2 / s.pow(4).sum(),
-    }
-    return {name: float(value) for name, value in values.items()}
+Layers = list[dict[str, float]]
+"""Values of the metrics, layer by layer."""
+Contenders = dict[str, Callable[[], Layers]]
 
 
-def measured(command: MeasureCollapse, here: Here) -> dict[str, float]:
-    """The service's metrics, none of which is undefined on these data."""
-    return {name: value for name, value in command.run(here).layers[0].metrics.items() if value is not None}
+@dataclass(frozen=True)
+class Outcome:
+    """What came out, in the shortest time; memory at the highest peak."""
+
+    layers: Layers
+    seconds: float
+    extra_mib: float
 
 
-def best_of(repeats: int, compute: Callable[[], dict[str, float]]) -> tuple[dict[str, float], float, float]:
-    """Return the result, the shortest time in seconds, and the peak memory over what was held before, in MiB."""
-    result, seconds = {}, float("inf")
-    Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
-    before = _memory("VmRSS")
-    for _ in range(repeats):
-        started = time.perf_counter()
-        result = compute()
-        seconds = min(seconds, time.perf_counter() - started)
-    return result, seconds, _memory("VmHWM") - before
+@dataclass(frozen=True)
+class Row:
+    """One case: the outcomes by contender, and the bound."""
+
+    case: Case
+    outcomes: dict[str, Outcome]
+    bound: Bound
+    others: float
+    """cores that other processes kept busy meanwhile"""
 
 
-def _memory(entry: str) -> float:
-    [line] = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(entry)]
-    return int(line.split()[1]) / 1024
-
-
-def compare(case: str, *, repeats: int, folder: Path) -> str:
-    """Run one case and return its line of the table."""
-    num_samples, dim, num_classes = map(int, case.split(","))
-    generator = torch.Generator().manual_seed(0)
-    labels = torch.randint(num_classes, (num_samples,), generator=generator)
-    weights = torch.randn(num_classes, dim, generator=generator)
-    features = weights[labels] + torch.randn(num_samples, dim, generator=generator)
-    path = folder / "features.safetensors"
-    save_file({"labels": labels, "features.last": features, "weights.last": weights}, path)
-    command, here = MeasureCollapse(kind="measure_collapse", features="features"), Here(path)
-    path.read_bytes()
-    ours, our_seconds, our_memory = best_of(repeats, lambda: measured(command, here))
-    theirs, their_seconds, their_memory = best_of(repeats, lambda: straightforward(features, labels, weights))
-    difference = max(abs(ours[name] - theirs[name]) / max(abs(theirs[name]), 1e-9) for name in theirs)
-    ratio = their_seconds / our_seconds
-    return (
-        f"{case:>18} {our_seconds:10.3f} {their_seconds:16.3f} {ratio:6.1f} × "
-        f"{our_memory:10.0f} {their_memory:16.0f} {difference:11.1e}"
-    )
-
-
-def main() -> None:
-    """Run every case."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--threads", type=int, default=1, help="of torch; a worker process has one")
-    parser.add_argument("--repeats", type=int, default=3, help="the best counts")
-    parser.add_argument("--cases", nargs="+", default=CASES, metavar="N,D,K")
-    arguments = parser.parse_args()
+def main(options: Sequence[str] | None = None) -> None:
+    """Run every case, and print the table, what was counted, and the checks beside it."""
+    arguments = _parser().parse_args(options)
     torch.set_num_threads(arguments.threads)
-    print(f"measure_collapse and the straightforward implementation, threads: {arguments.threads}")
-    print(f"{'N,d,K':>18} {'measure, s':>10} {'straightforward':>16} {'ratio':>8} ", end="")
-    print(f"{'extra MiB':>10} {'straightforward':>16} {'difference':>11}")
-    with tempfile.TemporaryDirectory() as folder:
+    theirs = NeuralCollapse(arguments.neural_collapse) if arguments.neural_collapse else None
+    # BLAS of numpy and scipy too, which are loaded by now.
+    with threadpool_limits(limits=arguments.threads), tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
+        _introduce(arguments, theirs)
+        path = Path(folder) / "features.safetensors"
+        compete(_contenders(WARM_UP, arguments, theirs, path)[0], repeats=1)
+        _print_header()
+        rows = []
         for case in arguments.cases:
-            print(compare(case, repeats=arguments.repeats, folder=Path(folder)), flush=True)
+            rows.append(_run(case, arguments, theirs, path))
+            _print_row(rows[-1])
+        _print_notes(rows)
+        _print_flatness(arguments.flat, path)
+        gpu.run(arguments.cases, repeats=arguments.repeats, folder=path.parent)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks metrics", description=__doc__)
+    threads = 2 if (os.cpu_count() or 1) > 1 else 1
+    parser.add_argument("--threads", type=int, default=threads, help="of every contender; default %(default)s")
+    parser.add_argument("--repeats", type=int, default=3, help="in turn; the shortest time counts; default %(default)s")
+    cases = "N,d,K, or 8xN,d,K for 8 layers in one file; default " + " ".join(CASES)
+    parser.add_argument("--cases", type=_case, nargs="+", default=list(map(_case, CASES)), metavar="CASE", help=cases)
+    parser.add_argument("--neural-collapse", type=Path, metavar="DIR", help="a checkout of rhubarbwu/neural-collapse")
+    parser.add_argument("--skip-straightforward", action="store_true", help="leave out (a), and the differences to it")
+    parser.add_argument("--flat", type=_case, default=FLAT, metavar="N,d,K", help="for the memory at N and at 4N")
+    parser.add_argument("--folder", type=Path, help="for the feature files (the largest has 410 MB, on a GPU 10 GB)")
+    return parser
+
+
+def _case(text: str) -> Case:
+    try:
+        return Case.parse(text)
+    except ValueError as wrong:
+        raise argparse.ArgumentTypeError(str(wrong)) from wrong
+
+
+def _introduce(arguments: argparse.Namespace, theirs: NeuralCollapse | None) -> None:
+    print(f"threads: {arguments.threads} for everybody; repeats: {arguments.repeats}, in turn, the shortest counts")
+    print(f"{OURS}: {len(metric_names())} metrics, from the file; the others have the features in memory")
+    print(f"{USUAL}: {'left out' if arguments.skip_straightforward else 'float64, d × d covariances, pinv'}")
+    description = theirs.description if theirs else "not here; give a checkout with --neural-collapse DIR"
+    print(textwrap.fill(f"{THEIRS}: {description}", width=120, subsequent_indent="    "))
+
+
+def _run(case: Case, arguments: argparse.Namespace, theirs: NeuralCollapse | None, path: Path) -> Row:
+    contenders, size = _contenders(case, arguments, theirs, path)
+    # Before and after, for the machine may be busy at one of the two moments.
+    before = find_bound(case, file_bytes=size)
+    with Disturbance() as others:
+        outcomes = compete(contenders, repeats=arguments.repeats)
+    return Row(case, outcomes, before.or_faster(find_bound(case, file_bytes=size)), others.cores)
+
+
+def _contenders(
+    case: Case, arguments: argparse.Namespace, theirs: NeuralCollapse | None, path: Path
+) -> tuple[Contenders, int]:
+    """Who takes part, with the data of this case; and the size of the file that was written for us."""
+    data = make_data(case)
+    contenders: Contenders = {OURS: lambda: measure_file(path)}
+    if not arguments.skip_straightforward:
+        contenders[USUAL] = lambda: [straightforward(*layer) for layer in data.layers()]
+    if theirs:
+        contenders[THEIRS] = lambda: [theirs(*layer) for layer in data.layers()]
+    return contenders, data.write(path)
+
+
+def compete(contenders: Contenders, *, repeats: int) -> dict[str, Outcome]:
+    """Let all run in turn, so that a slow moment of the machine does not hit one alone."""
+    outcomes: dict[str, list[Outcome]] = {name: [] for name in contenders}
+    for _ in range(repeats):
+        for name, compute in contenders.items():
+            outcomes[name].append(_run_once(compute))
+    return {
+        name: Outcome(some[0].layers, min(one.seconds for one in some), max(one.extra_mib for one in some))
+        for name, some in outcomes.items()
+    }
+
+
+def _run_once(compute: Callable[[], Layers]) -> Outcome:
+    with PeakMemory() as memory:
+        started = time.perf_counter()
+        layers = compute()
+        seconds = time.perf_counter() - started
+    return Outcome(layers, seconds, memory.extra_mib)
+
+
+def largest_difference(some: Outcome, others: Outcome) -> tuple[float, str]:
+    """The largest relative difference of metrics that both have, and the metric."""
+    differences = [
+        (abs(mine[name] - value) / max(abs(value), 1e-9), name)
+        for mine, theirs in zip(some.layers, others.layers, strict=True)
+        for name, value in theirs.items()
+        if name in mine
+    ]
+    return max(differences, default=(float("nan"), "none"))
+
+
+def _print_header() -> None:
+    print()
+    print(f"{'':>18} | {OURS:^17} | {USUAL:^29} | {THEIRS:^29} | {'bound':^19}")
+    one = f"{'s':>9} {'×':>6} {'MiB':>6}"
+    print(f"{'N,d,K':>18} | {'s':>9} {'MiB':>7} | {one} {'differs':>5} ", end="")
+    print(f"| {one} {'differs':>5} | {'s':>7} {'share':>5} {'share*':>5} | others", flush=True)
+
+
+def _print_row(row: Row) -> None:
+    ours, usual = row.outcomes[OURS], row.outcomes.get(USUAL)
+    line = f"{row.case!s:>18} | {ours.seconds:9.3f} {ours.extra_mib:7.0f} "
+    line += _alternative(usual, ours, largest_difference(ours, usual)[0] if usual else None)
+    theirs = row.outcomes.get(THEIRS)
+    line += _alternative(theirs, ours, largest_difference(theirs, usual)[0] if theirs and usual else None)
+    bound = row.bound
+    shares = f"{bound.seconds / ours.seconds:5.0%} {bound.seconds_without_classifier / ours.seconds:6.0%}"
+    print(f"{line}| {bound.seconds:7.3f} {shares} | {row.others:6.1f}", flush=True)
+
+
+def _alternative(outcome: Outcome | None, ours: Outcome, difference: float | None) -> str:
+    if outcome is None:
+        return f"| {'–':^29} "
+    difference_text = "–" if difference is None else f"{difference:.0e}"
+    ratio = outcome.seconds / ours.seconds
+    return f"| {outcome.seconds:9.3f} {ratio:5.1f}× {outcome.extra_mib:6.0f} {difference_text:>5} "
+
+
+def _print_notes(rows: list[Row]) -> None:
+    print()
+    print(NOTES)
+    for row in rows:
+        print(f"{row.case!s:>18}  {row.bound}")
+        for note in _comparisons(row):
+            print(f"{'':>18}  {note}")
+
+
+def _comparisons(row: Row) -> list[str]:
+    usual = row.outcomes.get(USUAL)
+    if usual is None:
+        return []
+    notes = []
+    for name in (OURS, THEIRS):
+        if name in row.outcomes:
+            outcome = row.outcomes[name]
+            compared = {metric for layer in outcome.layers for metric in layer} & set(usual.layers[-1])
+            difference, metric = largest_difference(outcome, usual)
+            notes.append(f"{name}: {len(compared)} metrics compared with (a); most: {metric}, {difference:.1e}")
+    alone = {metric for layer in row.outcomes[OURS].layers for metric in layer} - set(usual.layers[-1])
+    return [*notes, f"ours alone: {', '.join(sorted(alone))}"] if alone else notes
+
+
+def _print_flatness(case: Case, path: Path) -> None:
+    """Extra memory at N and at 4N, in one line."""
+    extra = {}
+    for num_samples in (case.num_samples, 4 * case.num_samples):
+        make_data(Case(num_samples, case.dim, case.num_classes)).write(path)
+        extra[num_samples] = _run_once(lambda: measure_file(path)).extra_mib
+    found = ", ".join(f"{mib:.0f} MiB at N = {num_samples}" for num_samples, mib in extra.items())
+    print(f"flat in N: with d = {case.dim}, K = {case.num_classes} {OURS} takes {found}")
 
 
 if __name__ == "__main__":

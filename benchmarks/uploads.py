@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import re
 import shutil
 import signal
@@ -9,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -23,8 +24,9 @@ LARGE, SMALL = 256 * MEBIBYTE, 32 * MEBIBYTE
 DIM = 1024
 
 
-def main() -> None:
+def main(options: Sequence[str] | None = None) -> None:
     """Print MB/s of each way, its ratio to the naive one, and the memory that the API took at its peak."""
+    argparse.ArgumentParser(prog="python -m benchmarks uploads", description=__doc__).parse_args(options)
     with tempfile.TemporaryDirectory() as scratch, running_service(Path(scratch)) as (url, pid):
         print(f"uploads over loopback: {LARGE // MEBIBYTE} MiB ({SMALL // MEBIBYTE} MiB for one bytes object)")
         speeds = {

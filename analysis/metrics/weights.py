@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from math import hypot
 from typing import TYPE_CHECKING
 
 from analysis.errors import UndefinedMetric
 from analysis.metrics.registry import Measured, metric
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from analysis.statistics import LayerStatistics
 
+ROWS = 256
+"""Of the weights that are looked at together: memory does not grow with their number."""
 DEEP = "Súkeník, Mondelli, Lampert 2023, Deep Neural Collapse Is Provably Optimal, NeurIPS (DNC3)"
 
 
@@ -32,11 +37,10 @@ def weight_alignment(layer: LayerStatistics) -> Measured:
     Undefined without W_l, where it is zero, and where all class means are zero.
     """
     weights, span = layer.weights.given, layer.class_mean_span
-    inside = weights @ span.T
-    # Taken off, and not by the difference of squares, which cannot tell 0 from 1e-8.
-    outside = weights - inside @ span
-    value = float(outside.norm() / weights.norm())
-    return Measured(value, {"rank_used": len(span), "tolerance": layer.rank_tolerance})
+    # What is inside is taken off, and not by the difference of squares, which cannot tell 0 from 1e-8.
+    outside = hypot(*(float((rows - rows @ span.T @ span).norm()) for rows in _split(weights)))
+    details = {"rank_used": len(span), "tolerance": layer.rank_tolerance}
+    return Measured(outside / float(weights.norm()), details)
 
 
 @metric(
@@ -57,16 +61,18 @@ def row_alignment(layer: LayerStatistics) -> float:
     Class means are not centred; those that are zero have no angle and are left out, as rows of zeros are. Undefined
     without W_l, where it is zero, and where all class means are zero.
     """
-    weights, norms = layer.weights.given, layer.weights.given.norm(dim=1)
-    rows = weights[norms > 0] / norms[norms > 0][:, None]
     mean_norms = layer.class_means.norm(dim=1)
     if not bool(mean_norms.any()):
         raise UndefinedMetric("zero_class_means", "all class means are zero: the layer is dead, send another one")
     directions = layer.class_means[mean_norms > 0] / mean_norms[mean_norms > 0][:, None]
-    cosines, nearest = (rows @ directions.T).max(dim=1)
-    # The sine as the length of what is left of the row, and not √(1 − cos²), which cannot tell 0 from 1e-8.
-    sines = (rows - cosines[:, None] * directions[nearest]).norm(dim=1)
-    return float((norms[norms > 0] * sines).sum() / norms.sum())
+    away = total = 0.0
+    for rows in _split(layer.weights.given):
+        nearest = directions[(rows @ directions.T).argmax(dim=1)]
+        # The sine by the length of what is left of the row, and not by √(1 − cos²), which cannot tell 0 from 1e-8.
+        along = (rows * nearest).sum(dim=1)[:, None]
+        away += float((rows - along * nearest).norm(dim=1).sum())
+        total += float(rows.norm(dim=1).sum())
+    return away / total
 
 
 @metric(
@@ -107,3 +113,8 @@ def bias_collapse(layer: LayerStatistics) -> float:
     Undefined without `weights.<layer>` or `biases.<layer>`.
     """
     return float((layer.weights.biases + layer.weights.given @ layer.global_mean).norm())
+
+
+def _split(weights: Tensor) -> tuple[Tensor, ...]:
+    rows: tuple[Tensor, ...] = weights.split(ROWS)  # type: ignore[no-untyped-call]  # torch has none here
+    return rows

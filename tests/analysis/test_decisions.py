@@ -14,13 +14,19 @@ def count(features, labels, weights, biases, *, screened, monkeypatch):
     means = torch.stack([features[class_indices == label].mean(dim=0) for label in range(len(weights))])
     scale = features.abs().max()  # whose squares float64 may not hold
     nearest = torch.cdist(features / scale, means / scale).argmin(dim=1)
-    counted = Disagreements(
-        torch.as_tensor(weights), None if biases is None else torch.as_tensor(biases), class_means=means
-    )
+    weights = torch.as_tensor(weights)
+    counted = [
+        Disagreements(weights, None if biases is None else torch.as_tensor(biases), class_means=relative_to)
+        for relative_to in (means, None)
+    ]
     for tile in torch.arange(len(features)).split(7):
-        counted.update((features - means[class_indices])[tile], class_indices[tile], nearest[tile])
-    scores = features @ torch.as_tensor(weights).T + (0 if biases is None else torch.as_tensor(biases))
-    return counted.count, int((scores.argmax(dim=1) != nearest).sum())
+        for own, samples in zip(counted, (features - means[class_indices], features), strict=True):
+            products = None if screened else samples[tile] @ weights.T
+            own.update(samples[tile], class_indices[tile], nearest[tile], products)
+    [of_residuals, of_samples] = counted
+    assert of_residuals.count == of_samples.count
+    scores = features @ weights.T + (0 if biases is None else torch.as_tensor(biases))
+    return of_samples.count, int((scores.argmax(dim=1) != nearest).sum())
 
 
 @pytest.mark.parametrize("screened", [True, False])

@@ -310,9 +310,9 @@ def at_distance(exact, adjacency, distance, seed):
 @each_graph
 def test_noise_up_to_the_tolerance_leaves_the_name(name, adjacency, parameters, second):
     exact = means_of(adjacency, second=second)
-    if structure_of(exact).distances["simplex_etf"] < 0.25:
-        pytest.skip("nearly a simplex: the noise alone can make it one")
-    for seed, distance in enumerate([0.01, 0.05, 0.08, 0.0999, 0.1001, 0.15]):
+    # Where a simplex is near, more noise than a little can make it one.
+    near_simplex = structure_of(exact).distances["simplex_etf"] < 0.25
+    for seed, distance in enumerate([0.01] if near_simplex else [0.01, 0.05, 0.08, 0.0999, 0.1001, 0.15]):
         found = structure_of(at_distance(exact, adjacency, distance, seed))
         if distance <= 0.1:
             assert triple(found) == ("strongly_regular_graph", name, as_dict(parameters))

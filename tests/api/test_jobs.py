@@ -5,8 +5,13 @@ import threading
 
 import httpx
 import jsonschema
+import numpy as np
 import pytest
+import torch
 from feature_files import feature_arrays, split
+
+from collapse_client import write_moments
+from collapse_client.format.moments import Moments
 
 VIEW = {
     "id", "kind", "status", "progress", "created_at", "started_at", "finished_at", "attempts", "run", "step", "tags",
@@ -68,6 +73,54 @@ def test_parts_give_the_report_of_the_whole(client, file_of, run_jobs) -> None:
         defined = {name: value for name, value in layer["metrics"].items() if value is not None}
         assert defined
         assert {name: same["metrics"][name] for name in defined} == pytest.approx(defined, rel=1e-10)
+
+
+def moments_of(path, arrays) -> bytes:
+    """What a training process would send in place of these samples."""
+    labels = torch.as_tensor(arrays["labels"])
+    layers = [name.partition(".")[2] for name in arrays if name.startswith("features.")]
+    moments = {}
+    for layer in layers:
+        features = torch.as_tensor(arrays[f"features.{layer}"])
+        moments[layer] = Moments(num_classes=4, dim=features.shape[1], second_moments="matrix")
+        moments[layer].update(features, labels)
+    weights = {layers[-1]: arrays[f"weights.{layers[-1]}"]}
+    write_moments(path, classes=range(4), moments=moments, weights=weights)
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize("weighting", ["balanced", "sample"])
+def test_moments_give_the_report_of_the_samples(client, file_of, run_jobs, tmp_path, weighting) -> None:
+    arrays = feature_arrays(num_samples=301)
+    bodies = (file_of(arrays), moments_of(tmp_path / "moments.safetensors", arrays))
+    jobs = [client.post(f"/v1/analyses?class_weighting={weighting}", content=body).json() for body in bodies]
+    assert {job["parameters"]["class_weighting"] for job in jobs} == {weighting}
+    views = [client.get(f"/v1/features/{job['parameters']['features']}").json() for job in jobs]
+    assert [layer["second_moments"] for layer in views[1]["layers"]] == ["matrix", "matrix"]
+    assert [layer["second_moments"] for layer in views[0]["layers"]] == [None, None]
+    assert views[0]["class_counts"] == views[1]["class_counts"]
+    run_jobs()
+    samples, moments = (client.get(f"{job['links']['report']}").json() for job in jobs)
+    assert samples["summary"]["rules"] == moments["summary"]["rules"]
+    by_name = {entry["name"]: entry for entry in client.get("/v1/catalogue").json()}
+    for layer, same in zip(samples["layers"], moments["layers"], strict=True):
+        for name, value in layer["metrics"].items():
+            if by_name[name]["needs"] == "samples" or value is None:
+                assert same["metrics"][name] is None
+            else:
+                assert same["metrics"][name] == pytest.approx(value, rel=1e-10, abs=1e-13), name
+    jsonschema.validate(moments, client.get("/v1/schemas/report.json").json())
+
+
+def test_splits_are_reported_apart(client, file_of, run_jobs) -> None:
+    arrays = feature_arrays(num_samples=300)
+    arrays["split"] = (np.arange(300) % 3 == 0).astype(np.int64)
+    job = client.post("/v1/analyses", content=file_of(arrays)).json()
+    run_jobs()
+    report = client.get(job["links"]["report"]).json()
+    assert (report["num_samples"], report["layers"][0]["splits"]["1"]["num_samples"]) == (200, 100)
+    assert set(report["layers"][0]["splits"]) == {"1"}
+    jsonschema.validate(report, client.get("/v1/schemas/report.json").json())
 
 
 def test_the_same_key_gives_one_job(submit, client) -> None:

@@ -66,10 +66,19 @@ def upload(services: Services, tmp_path: Path) -> Callable[[Arrays], str]:
 def submit(services: Services, upload: Callable[[Arrays], str]) -> Callable[..., Job]:
     """Makes a job, on small features unless others are given; sends its message unless told not to."""
 
-    def make(*, features: str | None = None, send: bool = True, **parameters: object) -> Job:
+    def make(
+        *,
+        features: str | None = None,
+        send: bool = True,
+        run: str | None = None,
+        step: int | None = None,
+        **parameters: object,
+    ) -> Job:
         features = features or upload(feature_arrays())
         command = {"kind": "measure_collapse", "features": features, **parameters}
-        job, _ = services.jobs.create(NewJob(kind="measure_collapse", parameters=command, features_id=features))
+        job, _ = services.jobs.create(
+            NewJob(kind="measure_collapse", parameters=command, features_id=features, run=run, step=step)
+        )
         if send:
             services.queue.enqueue(job.id)
         return job

@@ -1,5 +1,7 @@
 """`run_job`, a plain function: every way in which a job can end."""
 
+import json
+
 import pytest
 from feature_files import feature_arrays
 
@@ -126,3 +128,30 @@ def test_the_same_features_give_the_same_report(services, runner, submit, upload
         bodies.append(services.jobs.report(job.id).body)
     first, second = (body[body.index('"layers"') : body.rindex('"timings"')] for body in bodies)
     assert first == second
+
+
+def test_the_summary_tells_what_changed_since_the_step_before(services, runner, submit, upload) -> None:
+    """The greatest smaller step of the same run that has a report: not another run's, not one that failed or waits."""
+    reports = {}
+    for run, step, noise in (("a", 1, 3.0), ("a", 2, 2.0), ("b", 4, 1.0), ("a", 9, 0.5), ("a", 5, 0.1)):
+        job = submit(send=False, features=upload(feature_arrays(noise=noise)), run=run, step=step)
+        runner.run_job(job.id)
+        reports[run, step] = json.loads(services.jobs.report(job.id).body)
+    submit(send=False, run="a", step=4)  # queued
+    failed = submit(send=False, run="a", step=3, layers=["layer9"])
+    runner.run_job(failed.id)
+    last = submit(send=False, features=upload(feature_arrays(noise=0.01)), run="a", step=5)
+    runner.run_job(last.id)
+    assert reports["a", 1]["summary"]["since_previous_step"] is None
+    since = json.loads(services.jobs.report(last.id).body)["summary"]["since_previous_step"]
+    assert (since["step"], since["job_id"]) == (2, reports["a", 2]["job_id"])
+    before = reports["a", 2]["layers"][0]["metrics"]["variability_trace_ratio"]
+    assert since["layers"][0]["metrics"]["variability_trace_ratio"]["before"] == before
+    assert (since["layers"][0]["collapsed_before"], since["layers"][0]["collapsed_now"]) == (False, True)
+
+
+def test_a_job_of_no_run_has_no_step_before(services, runner, submit) -> None:
+    for step in (None, 1, 2):
+        job = submit(send=False, step=step)
+        runner.run_job(job.id)
+        assert json.loads(services.jobs.report(job.id).body)["summary"]["since_previous_step"] is None

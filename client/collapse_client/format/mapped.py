@@ -12,8 +12,8 @@ from collapse_client.format.tensors import Array, TensorInfo, native, stored_dty
 
 AHEAD_BYTES = 16 << 20
 """Read ahead of the reader, by the system and in the background."""
-KEPT_BYTES = 16 << 20
-"""Of the mapped pages behind the reader, before they are let go: what several threads may be at work on."""
+KEPT_BYTES = 8 << 20
+"""Of the mapped pages behind the reader, before they are let go: what may still be looked at."""
 
 
 class MappedFile:

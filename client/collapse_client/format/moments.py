@@ -202,14 +202,14 @@ class ProjectedScatter:
         directions = torch.zeros_like(moments.shift)
         directions[seen] = relative - relative.mean(dim=0)
         self._means = moments.means
-        self._directions = directions.T.contiguous()
+        self._directions = directions
         self._deviations = Deviations()
         self.products = GramSum(len(moments.counts), device=moments.shift.device)
 
     @torch.no_grad()
     def update(self, features: Tensor, class_indices: Tensor) -> None:
         """Take in a batch: features (n, d) of any floating dtype, class_indices (n,) in 0 … K−1."""
-        self.products.add(self._deviations(features, self._means, class_indices) @ self._directions)
+        self.products.add(self._deviations(features, self._means, class_indices) @ self._directions.T)
 
     def matrix(self) -> Tensor:
         """(K, K), symmetric, not divided by anything."""
