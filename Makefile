@@ -18,7 +18,7 @@ $(VENV)/installed: constraints.txt pyproject.toml client/pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	# torch first and pinned: nothing that is resolved later may pull another build of it
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e client -e '.[worker,embedded,demo,test,check]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e client -e '.[worker,embedded,demo,test,bench,check]'
 	touch $@
 
 demo: setup ## Train a network on digits and watch its features collapse, through the running service (KEEP=1: leave it running)

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from analysis.metrics import REGISTRY, catalogue
+from analysis.metrics.ranks import MEASURES
 
 GEOMETRIC = [int(size) for size in np.geomspace(1000, 10, 6)]
 CASES = {
@@ -79,6 +80,27 @@ def test_metric_is_its_reference_in_too_few_dimensions(name, references, layers,
     for layer, data in made.of(name).items():
         [found] = [found for found in report.layers if found.name == layer]
         assert found.metrics[name] == close_to(references[name](data))
+
+
+@pytest.mark.parametrize("sizes", [[3, 4, 5, 6], [30, 40, 50, 60]])
+@pytest.mark.parametrize("weighting", ["balanced", "sample"])
+def test_second_moments_of_features_in_a_subspace(sizes, weighting, references, clusters, measure_layer):
+    """By the N × N matrix and by the d × d one: both have directions that are zero but for rounding."""
+    features, labels, _ = clusters(sizes=sizes, dim=5, noise=0.5)
+    turn = np.linalg.qr(np.random.default_rng(4).normal(size=(40, 40)))[0][:5]
+    layer = measure_layer(features @ turn + 1e3 * np.ones(40), labels, class_weighting=weighting)
+    data = references["Data"](features, labels, weighting=weighting)
+    index = layer.metrics["variability_collapse_index"]
+    # Of the references d is 5: the index is divided by min(d, K − 1) = 3 in both.
+    assert index == pytest.approx(float(references["variability_collapse_index"](data)), rel=1e-7)
+    assert 0.01 < index < 0.99
+    still = measure_layer(features @ turn, labels, class_weighting=weighting)
+    for measure in MEASURES:
+        expected = references[f"feature_{measure}"](data)
+        # Singular values that are 0 count with 1e-7 each in RankMe.
+        rel = 1e-3 if measure == "rankme" else 1e-9
+        assert still.metrics[f"feature_{measure}"] == pytest.approx(float(expected), rel=rel)
+    assert still.metrics["feature_rank"] == 5
 
 
 def test_references_are_of_metrics_that_there_are(references):
