@@ -73,7 +73,8 @@ class ClassMeans:
     @cached_property
     def class_mean_singular_values(self) -> Values:
         """Singular values of M, largest first."""
-        return finite(singular_values(self.class_means), "the singular values of the class means")
+        values = singular_values(self.class_means, gram=lambda: self.class_mean_gram)
+        return finite(values, "the singular values of the class means")
 
     @cached_property
     def centered_class_mean_singular_values(self) -> Values:
@@ -82,6 +83,7 @@ class ClassMeans:
             values = self.decomposition.singular_values
         else:
             values = singular_values(without_null_direction(self.centered_class_means, null=self.class_shares))
+        values = finite(values, "the singular values of the class means")
         return torch.nn.functional.pad(values, (0, min(self.num_classes, self.dim) - len(values)))
 
     @cached_property
@@ -108,7 +110,7 @@ class ClassMeans:
     def class_mean_span(self) -> Float64[Tensor, "rank dim"]:
         """Orthonormal rows that span the class means, by the singular values above rank_tolerance · s_1."""
         rank = int((self.relative_singular_values > self.rank_tolerance).sum())
-        return decompose(self.class_means).right[:rank]
+        return decompose(self.class_means, gram=lambda: self.class_mean_gram).right[:rank]
 
     @cached_property
     def resolution(self) -> float:
@@ -151,7 +153,9 @@ class ClassMeans:
     @cached_property
     def decomposition(self) -> Decomposition:
         """B = U S Vᵀ without the directions that are zero but for rounding: at most K − 1."""
-        return decompose_rows(self.between_class_rows, null=self.class_shares.sqrt())
+        balanced = self.class_weighting == "balanced"
+        gram = (lambda: self.centered_gram) if balanced else None
+        return decompose_rows(self.between_class_rows, null=self.class_shares.sqrt(), gram=gram)
 
     @cached_property
     def centered_gram(self) -> Gram:
@@ -179,7 +183,7 @@ class ClassMeans:
             raise UndefinedMetric("underflow", "the between-class variance underflows float64: scale the features up")
         return trace
 
-    @cached_property
+    @property
     def pairs(self) -> Int64[Tensor, "2 pairs"]:
         """Indices i < j of every pair of classes."""
         return torch.triu_indices(self.num_classes, self.num_classes, offset=1, device=self.moments.counts.device)
@@ -228,7 +232,7 @@ class ClassMeans:
         distances = pairwise_squared_distances(self.evenly_centered_class_means, gram=self.evenly_centered_gram)
         return finite(distances, "the distances of the class means")
 
-    @cached_property
+    @property
     def pairwise_squared_distances(self) -> PerPair:
         """‖μ_i − μ_j‖² for every pair i < j, none of them zero."""
         first, second = self.pairs

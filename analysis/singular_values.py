@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import sqrt
 
@@ -12,6 +13,8 @@ from torch import Tensor
 EPSILON = torch.finfo(torch.float64).eps
 Matrix = Float64[Tensor, "_ _"]
 Values = Float64[Tensor, " values"]
+KnownGram = Callable[[], Matrix]
+"""Gives AAᵀ, which is asked for only where it serves."""
 
 SMALL = 64
 """Rows or columns up to which a singular value decomposition costs nothing that matters."""
@@ -35,15 +38,15 @@ class Decomposition:
         return right
 
 
-def singular_values(matrix: Matrix) -> Values:
-    """All min(rows, columns) singular values, largest first.
+def singular_values(matrix: Matrix, *, gram: KnownGram | None = None) -> Values:
+    """All min(rows, columns) singular values, largest first; gram: AAᵀ, for where that is known.
 
     >>> singular_values(torch.diag(torch.tensor([3.0, 4.0], dtype=torch.float64))).tolist()
     [4.0, 3.0]
     """
-    gram = _smaller_gram(matrix)
-    if gram is not None:
-        eigenvalues = torch.linalg.eigvalsh(gram)
+    smaller = _smaller_gram(matrix, gram)
+    if smaller is not None:
+        eigenvalues = torch.linalg.eigvalsh(smaller)
         if float(eigenvalues[0]) > WELL_CONDITIONED * float(eigenvalues[-1]):
             roots: Tensor = eigenvalues.flip(0).sqrt()
             return roots
@@ -51,16 +54,17 @@ def singular_values(matrix: Matrix) -> Values:
     return values
 
 
-def decompose(matrix: Matrix) -> Decomposition:
-    """Left directions and singular values of a matrix."""
-    left, values = _left_directions(matrix)
+def decompose(matrix: Matrix, *, gram: KnownGram | None = None) -> Decomposition:
+    """Left directions and singular values of a matrix; gram: its AAᵀ, for where that is known."""
+    left, values = _left_directions(matrix, gram)
     count = int((values > EPSILON * max(matrix.shape) * values[0]).sum()) if len(values) else 0
     return Decomposition(left=left[:, :count], singular_values=values[:count], matrix=matrix)
 
 
-def decompose_rows(matrix: Matrix, *, null: Float64[Tensor, " _"]) -> Decomposition:
+def decompose_rows(matrix: Matrix, *, null: Float64[Tensor, " _"], gram: KnownGram | None = None) -> Decomposition:
     """The same of a matrix with nullᵀ · matrix = 0; at most rows − 1 directions."""
-    reduced = decompose(without_null_direction(matrix, null=null))
+    reduced_gram = (lambda: _reflect(_reflect(gram(), null).T, null)[1:, 1:]) if gram else None
+    reduced = decompose(without_null_direction(matrix, null=null), gram=reduced_gram)
     left = _reflect(torch.nn.functional.pad(reduced.left, (0, 0, 1, 0)), null)
     return Decomposition(left=left, singular_values=reduced.singular_values, matrix=matrix)
 
@@ -80,8 +84,8 @@ def _reflect(matrix: Matrix, null: Float64[Tensor, " _"]) -> Matrix:
     return torch.addr(matrix, axis * (2 / axis.square().sum()), axis @ matrix, alpha=-1)
 
 
-def _left_directions(matrix: Matrix) -> tuple[Matrix, Values]:
-    gram = _smaller_gram(matrix)
+def _left_directions(matrix: Matrix, known: KnownGram | None) -> tuple[Matrix, Values]:
+    gram = _smaller_gram(matrix, known)
     if gram is not None:
         eigenvalues, vectors = torch.linalg.eigh(gram)
         if float(eigenvalues[0]) > WELL_CONDITIONED * float(eigenvalues[-1]):
@@ -92,11 +96,13 @@ def _left_directions(matrix: Matrix) -> tuple[Matrix, Values]:
     return left, values
 
 
-def _smaller_gram(matrix: Matrix) -> Matrix | None:
+def _smaller_gram(matrix: Matrix, known: KnownGram | None = None) -> Matrix | None:
     """AAᵀ or AᵀA, whichever is smaller; None where a decomposition of A itself is as cheap, or squares overflow."""
     if min(matrix.shape) <= SMALL:
         return None
     largest = float(matrix.abs().max())
     if not 1e-100 < largest < sqrt(torch.finfo(torch.float64).max) / max(matrix.shape):
         return None
-    return matrix @ matrix.T if matrix.shape[0] <= matrix.shape[1] else matrix.T @ matrix
+    if matrix.shape[0] > matrix.shape[1]:
+        return matrix.T @ matrix
+    return known() if known else matrix @ matrix.T

@@ -85,7 +85,7 @@ class LayerStatistics(ClassMeans):
             )
         return finite(self.class_scatter, "the within-class variance") / self.samples_per_class
 
-    @cached_property
+    @property
     def pairwise_variances(self) -> PerPair:
         """v_i + v_j for every pair i < j."""
         first, second = self.pairs

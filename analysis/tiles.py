@@ -11,12 +11,8 @@ import torch
 from analysis.read_ahead import read_ahead
 from collapse_client.format import FeatureFile
 
-TILE_BYTES = {"cpu": 4 << 20, "cuda": 64 << 20}
-"""Of a tile in float64. On a CPU a tile stays in the cache between the passes over it; a GPU wants long launches."""
-WIDE_TILE_ROWS = 512
-"""Rows of a tile of wide layers, which would come to fewer by its bytes: what a matrix product wants on two cores."""
-WIDE_TILE_BYTES = 16 << 20
-"""Up to which a tile has so many rows."""
+TILE_BYTES = {"cpu": 8 << 20, "cuda": 64 << 20}
+"""Of a tile in float64: on a CPU as little as costs nothing in calls; a GPU wants long launches."""
 
 Tile = tuple[torch.Tensor, torch.Tensor]
 """Features (n, d), in the dtype of the file, and class indices (n,)."""
@@ -26,8 +22,7 @@ ReadTile = tuple[int, torch.Tensor, torch.Tensor]
 
 def tile_rows(dim: int, device: str) -> int:
     """Samples of a tile on this device."""
-    by_bytes = TILE_BYTES.get(torch.device(device).type, TILE_BYTES["cpu"]) // (8 * dim)
-    return max(1, by_bytes, min(WIDE_TILE_ROWS, WIDE_TILE_BYTES // (8 * dim)))
+    return max(1, TILE_BYTES.get(torch.device(device).type, TILE_BYTES["cpu"]) // (8 * dim))
 
 
 class LayerTiles:

@@ -133,7 +133,6 @@ def test_dtype(dtype, rel, data, measured):
 @pytest.mark.parametrize("rows", [1, 7, 512])
 def test_size_of_tiles(rows, data, measured, monkeypatch):
     whole = measured(data, spectra=["features"])
-    monkeypatch.setattr(tiles, "WIDE_TILE_ROWS", 1)
     monkeypatch.setitem(tiles.TILE_BYTES, "cpu", rows * 8 * data.features.shape[1])
     tiled = measured(data, spectra=["features"])
     assert_same_metrics(tiled, whole, rel=1e-10)
