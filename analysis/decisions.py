@@ -33,8 +33,8 @@ class Disagreements:
         self.screens = weights.numel() >= WORTH_SCREENING
         """whether `update` computes the scores; else it is given them"""
         biases = weights.new_zeros(len(weights)) if biases is None else biases
-        self._constants = biases if class_means is None else torch.addmm(biases, class_means, weights.T)
-        """what is added to the product: (K,), or K × K, a row for each class"""
+        self.constants = biases if class_means is None else torch.addmm(biases, class_means, weights.T)
+        """what is added to a product: (K,), or K × K, a row for each class"""
         self._weights_32 = weights.float() if self.screens else None
         self._largest_norm = float(weights.norm(dim=1).max())
         self._count = torch.zeros((), dtype=torch.int64, device=weights.device)
@@ -49,13 +49,16 @@ class Disagreements:
         samples: Float[Tensor, "samples dim"],
         class_indices: Int64[Tensor, " samples"],
         nearest: Int64[Tensor, " samples"],
-        products: Float64[Tensor, "samples classes"] | None,
+        scores: Float64[Tensor, "samples classes"] | None,
     ) -> None:
-        """Take in a tile: h or h − μ_y, the classes y, those of the nearest means, and HWᵀ where that is known."""
-        if products is None:
+        """Take in a tile: h or h − μ_y, classes y, classes of the nearest means and, unless this `screens`, the scores.
+
+        The scores are overwritten.
+        """
+        if scores is None:
             margins, error_bounds = self._screened(samples, class_indices, nearest)
         else:
-            margins = self._margins(products + self._constants_of(class_indices), nearest)
+            margins = self._margins(scores, nearest)
             error_bounds = torch.zeros_like(margins)
         # Written so that NaN, of what float32 cannot hold, counts as unsure; so do scores that are equal.
         sure = margins.abs() > error_bounds
@@ -72,7 +75,7 @@ class Disagreements:
         return own - scores.scatter_(1, nearest[:, None], -torch.inf).amax(dim=1)
 
     def _constants_of(self, class_indices: Tensor) -> Tensor:
-        return self._constants if self._constants.ndim == 1 else self._constants[class_indices]
+        return self.constants if self.constants.ndim == 1 else self.constants[class_indices]
 
     def _screened(self, samples: Tensor, class_indices: Tensor, nearest: Tensor) -> tuple[Tensor, Tensor]:
         """The margins in float32, and what rounding can have done to them.

@@ -74,23 +74,24 @@ class _Sums:
             else None
         )
         self._geometry = geometry
-        self._scores_of_means = means @ directions.T
+        # What products of samples as they are have too much: the scores of their class means. Residuals have nothing.
+        offsets = means.new_zeros(len(means), len(means)) if geometry.centred_samples else means @ directions.T
         if self.disagreements is not None and not self.disagreements.screens:
-            directions = torch.cat([directions, self.disagreements.weights])  # one product is less than two
-        self._directions = directions
+            # One product is less than two.
+            directions = torch.cat([directions, self.disagreements.weights])
+            offsets = torch.cat([offsets, -self.disagreements.constants.expand_as(offsets)], dim=1)
+        self._directions, self._offsets = directions, offsets
         self._deviations = Deviations()
 
     def update(self, features: Float[Tensor, "samples dim"], class_indices: Int64[Tensor, " samples"]) -> None:
         """Take in a tile."""
-        geometry, num_classes = self._geometry, len(self._scores_of_means)
+        geometry, num_classes = self._geometry, len(self.nearest_center_hits)
         if geometry.centred_samples:
             samples = self._deviations(features, geometry.class_means, class_indices)
-            products = samples @ self._directions.T
-            scores = products[:, :num_classes]
         else:
             samples = self._deviations.copied(features)
-            products = samples @ self._directions.T
-            scores = products[:, :num_classes] - self._scores_of_means[class_indices]
+        products = self._offsets[class_indices].addmm_(samples, self._directions.T, beta=-1)
+        scores = products[:, :num_classes]
         if self.products is not None:
             self.products.add(scores)
         # r·m_y is the same for all c of a sample: comparing does without.

@@ -21,8 +21,9 @@ def count(features, labels, weights, biases, *, screened, monkeypatch):
     ]
     for tile in torch.arange(len(features)).split(7):
         for own, samples in zip(counted, (features - means[class_indices], features), strict=True):
-            products = None if screened else samples[tile] @ weights.T
-            own.update(samples[tile], class_indices[tile], nearest[tile], products)
+            constants = own.constants if own.constants.ndim == 1 else own.constants[class_indices[tile]]
+            scores_of_tile = None if screened else samples[tile] @ weights.T + constants
+            own.update(samples[tile], class_indices[tile], nearest[tile], scores_of_tile)
     [of_residuals, of_samples] = counted
     assert of_residuals.count == of_samples.count
     scores = features @ weights.T + (0 if biases is None else torch.as_tensor(biases))
