@@ -16,10 +16,9 @@ from torch import Tensor
 from analysis.distances import pairwise_squared_distances
 from analysis.errors import UndefinedMetric
 from analysis.singular_values import (
-    WELL_CONDITIONED,
     Decomposition,
-    decompose,
     decompose_rows,
+    row_span,
     singular_values,
     without_null_direction,
 )
@@ -116,12 +115,8 @@ class ClassMeans:
     @property
     def class_mean_span(self) -> Float64[Tensor, "rank dim"]:
         """Orthonormal rows that span the class means, by the singular values above rank_tolerance · s_1."""
-        rank = int((self.relative_singular_values > self.rank_tolerance).sum())
-        if rank == self.num_classes and float(self.relative_singular_values[-1]) ** 2 > WELL_CONDITIONED:
-            # All of them: any orthonormal rows will do, and Cholesky's cost a tenth of the singular ones.
-            factor = torch.linalg.cholesky(self.class_mean_gram)
-            return torch.linalg.solve_triangular(factor, self.class_means, upper=False)
-        return decompose(self.class_means, gram=lambda: self.class_mean_gram).right[:rank]
+        values = self.class_mean_singular_values[self.relative_singular_values > self.rank_tolerance]
+        return row_span(self.class_means, values, gram=lambda: self.class_mean_gram)
 
     @cached_property
     def resolution(self) -> float:

@@ -69,6 +69,17 @@ def decompose_rows(matrix: Matrix, *, null: Float64[Tensor, " _"], gram: KnownGr
     return Decomposition(left=left, singular_values=reduced.singular_values, matrix=matrix)
 
 
+def row_span(matrix: Matrix, kept: Values, *, gram: KnownGram | None = None) -> Matrix:
+    """Orthonormal rows that span those of the matrix, but for the directions whose singular values are not `kept`."""
+    if len(kept) == len(matrix) and float(kept[-1] / kept[0]) ** 2 > WELL_CONDITIONED:
+        smaller = _smaller_gram(matrix, gram)
+        if smaller is not None:
+            # All of them: any orthonormal rows will do, and Cholesky's cost a tenth of the singular ones.
+            rows: Tensor = torch.linalg.solve_triangular(torch.linalg.cholesky(smaller), matrix, upper=False)
+            return rows
+    return decompose(matrix, gram=gram).right[: len(kept)]
+
+
 def without_null_direction(matrix: Matrix, *, null: Float64[Tensor, " _"]) -> Matrix:
     """The same matrix in one row less: nullᵀ · matrix = 0, so a reflection that takes `null` to e_1 leaves a row of 0.
 

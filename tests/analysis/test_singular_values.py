@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from analysis import singular_values as module
-from analysis.singular_values import decompose, decompose_rows, singular_values, without_null_direction
+from analysis.singular_values import decompose, decompose_rows, row_span, singular_values, without_null_direction
 
 
 def matrix(rows, columns, *, smallest, seed=0):
@@ -80,3 +80,18 @@ def test_well_conditioned_means_what_it_says():
     given, values = matrix(200, 300, smallest=module.WELL_CONDITIONED**0.5 * 1.01)
     roots = torch.linalg.eigvalsh(given @ given.T).flip(0).sqrt().numpy()
     assert np.max(np.abs(roots / values - 1)) < 1e-11
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(70, 90), (90, 70), (5, 9)])
+@pytest.mark.parametrize("smallest", [0.5, 1e-3, 1e-7])
+@pytest.mark.parametrize("tolerance", [1e-9, 0.0123])
+def test_span_of_the_rows(rows, columns, smallest, tolerance):
+    given, values = matrix(rows, columns, smallest=smallest)
+    found = singular_values(given)
+    kept = found[found > tolerance * found[0]]
+    span = row_span(given, kept)
+    assert len(span) == np.sum(values > tolerance)
+    np.testing.assert_allclose(span @ span.T, np.eye(len(span)), atol=1e-9)
+    _, _, right = np.linalg.svd(given.numpy(), full_matrices=False)
+    projection = right[: len(span)].T @ right[: len(span)]
+    np.testing.assert_allclose(span.T @ span, projection, atol=1e-7)
