@@ -13,6 +13,9 @@ from analysis.singular_values import singular_values
 
 Weights = Float64[Tensor, "outputs inputs"]
 
+LARGEST_SQUARE = 8192
+"""Rows of the largest product of weights that is formed: 512 MiB, and a minute for its eigenvalues."""
+
 
 @dataclass(frozen=True)
 class AppliedWeights:
@@ -64,6 +67,7 @@ class AppliedWeights:
             )
         if not bool(following.any()):
             raise UndefinedMetric("zero_weights", f"'weights.{name}' are all zero: send trained ones")
+        _require_room(len(weights), self.layer)
         return following
 
     @property
@@ -89,4 +93,14 @@ class AppliedWeights:
     @cached_property
     def singular_values(self) -> Float64[Tensor, " values"]:
         """Singular values of W_l, largest first."""
+        _require_room(min(self.given.shape), self.layer)
         return singular_values(self.given)
+
+
+def _require_room(size: int, layer: str) -> None:
+    if size > LARGEST_SQUARE:
+        raise UndefinedMetric(
+            "weights_too_large",
+            f"this needs a product of 'weights.{layer}' with {size} rows, and up to {LARGEST_SQUARE} are formed: leave "
+            "the weights out",
+        )

@@ -162,6 +162,21 @@ def test_a_row_of_zeros_has_no_angle(clusters, measure_layer):
     assert {codes(layer)[name] for name in nulls(layer)} == {"zero_weight_row"}
 
 
+def test_weights_too_large_to_multiply(clusters, measure, monkeypatch):
+    features, labels, _ = clusters(sizes=[5, 6, 7], dim=4)
+    tensors = {"features.a": features, "weights.a": np.ones((9, 4)), "features.b": np.ones((18, 9))}
+    tensors["weights.b"] = np.ones((3, 9))
+    monkeypatch.setattr("analysis.applied_weights.LARGEST_SQUARE", 8)
+    first, _ = measure({"labels": labels, **tensors}).layers
+    assert codes(first)["balancedness"] == "weights_too_large"
+    assert first.metrics["weight_rank"] == 1
+    monkeypatch.setattr("analysis.applied_weights.LARGEST_SQUARE", 3)
+    first, _ = measure({"labels": labels, **tensors}).layers
+    ranks = {name for name in WEIGHTS if name.startswith("weight_")} - {"weight_alignment"}
+    assert {codes(first)[name] for name in ranks} == {"weights_too_large"}
+    assert first.metrics["weight_alignment"] is not None
+
+
 def test_samples_of_no_class_whose_mean_is_zero(clusters, measure_layer):
     features, labels, weights = clusters(sizes=[5, 6, 7], dim=4)
     layer = measure_layer(features, labels, weights, ood=np.array([[1.0, 2, 3, 4], [-1, -2, -3, -4]]))
