@@ -11,8 +11,9 @@ FILE_BODY: dict[str, Any] = {
         "required": False,
         "description": "A safetensors or npz file with labels (N,) and features.<layer> (N, …); optionally split (N,), "
         "weights.<layer> (outputs, d), biases.<layer> (outputs,), ood.<layer> (M, …). Or with moments in place of "
-        "samples: classes (K,), counts (K,), means.<layer> (K, d), scatter.<layer> (K,); optionally shift.<layer> "
-        "(K, d), which the means are relative to, scatter_matrix.<layer> (d, d), projected_scatter.<layer> (K, K).",
+        "samples: classes (K,), counts (K,), means.<layer> (K, d), scatter.<layer> (K,), Σ ‖h − μ_c‖² of each "
+        "class; optionally shift.<layer> (K, d), which the means are relative to, scatter_matrix.<layer> (d, d), "
+        "S = Σ (h − μ_y)(h − μ_y)ᵀ, projected_scatter.<layer> (K, K), M̄SM̄ᵀ of the centred class means M̄.",
         "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
     }
 }
