@@ -144,6 +144,9 @@ class LayerSummary(Model):
     deciding: dict[str, Reached] = Field(description="the metrics that decide")
     structure: str | None = Field(description="what the class means look like; none: like no ideal")
     rank: int | None = Field(description="of the class means")
+    centered_rank: int | None = Field(
+        description="of the centred class means: the one to look at where an offset common to all features dominates"
+    )
     dnc_rank: int = Field(description="K − 1 for a simplex, else K: what deep neural collapse has")
     srg_rank: FiniteFloat = Field(description="r with K = r(r−1)/2, about √(2K): what the low-rank SRG solution has")
     rank_is: Literal["full", "reduced", "low"] | None = Field(

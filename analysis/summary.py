@@ -23,7 +23,7 @@ RULES = {
     "collapsed": "every metric that decides (catalogue: decides) and was measured reaches its threshold",
     "by": "metrics with a threshold that they reach: at most it for direction lower, at least it for higher",
     "structure": "the most special ideal that is no further from the Gram matrix of the class means than its tolerance",
-    "rank": "class_mean_rank, at the rank_tolerance of its details",
+    "rank": "class_mean_rank, at the rank_tolerance of its details; centered_rank: centered_class_mean_rank",
     "rank_is": "full: rank ≥ K − 1; low: rank ≤ r of K = r(r−1)/2, about √(2K); reduced: between the two",
     "rank_drops": "a layer of smaller class_mean_rank than the one before it",
     "since_previous_step": "against the greatest smaller step of the same run that had a report by then",
@@ -55,8 +55,10 @@ def _summary_of(layer: LayerReport, catalogue: Mapping[str, MetricEntry], num_cl
         if entry.threshold is not None and (value := layer.metrics.get(name)) is not None
     }
     deciding = {name: found for name, found in against.items() if catalogue[name].decides}
-    value = layer.metrics.get("class_mean_rank")
-    rank = None if value is None else int(value)
+    rank, centered_rank = (
+        None if (value := layer.metrics.get(name)) is None else int(value)
+        for name in ("class_mean_rank", "centered_class_mean_rank")
+    )
     structure = layer.structure.kind if layer.structure else None
     return LayerSummary(
         name=layer.name,
@@ -67,6 +69,7 @@ def _summary_of(layer: LayerReport, catalogue: Mapping[str, MetricEntry], num_cl
         deciding=deciding,
         structure=structure,
         rank=rank,
+        centered_rank=centered_rank,
         dnc_rank=num_classes - 1 if structure == "simplex_etf" else num_classes,
         srg_rank=srg_rank(num_classes),
         rank_is=None if rank is None else _standing(rank, num_classes),

@@ -42,6 +42,7 @@ def test_layers_are_judged_by_the_catalogue(deep, surroundings):
         "orthogonal_frame",
     )
     assert (first.rank, second.rank, third.rank) == (10, 5, 10)
+    assert (first.centered_rank, second.centered_rank, third.centered_rank) == (9, 4, 9)
     assert (first.rank_is, second.rank_is, third.rank_is) == ("full", "low", "full")
     assert {(summary.dnc_rank, summary.srg_rank) for summary in report.summary.layers} == {(10, 5.0)}
     [drop] = report.summary.rank_drops

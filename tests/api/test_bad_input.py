@@ -134,6 +134,7 @@ def test_a_json_body_over_its_limit_is_a_problem_too(client) -> None:
         ({"kind": "measure_collapse"}, "/features"),
         ({"kind": "measure_collapse", "features": "f", "metrics": ["rnk"]}, "/metrics"),
         ({"kind": "measure_collapse", "features": "f", "rank_tolerance": 2}, "/rank_tolerance"),
+        ({"kind": "measure_collapse", "features": "f", "class_weighting": "even"}, "/class_weighting"),
         ({"kind": "measure_collapse", "features": "f", "step": 2**63}, "/step"),
         ({"kind": "measure_collapse", "features": "f", "run": "a\0b"}, "/run"),
         ({"kind": "measure_collapse", "features": "f", "spectrum": ["x"]}, "/spectrum"),
