@@ -10,22 +10,23 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from collapse_client.format.moments import Moments
+from collapse_client.format.moments import Moments, ProjectedScatter
 
 
-def accumulate(features, class_indices, num_classes, bounds=()):
+def accumulate(features, class_indices, num_classes, bounds=(), **options):
     """One moments object for each stretch between the bounds."""
     edges = [0, *bounds, len(features)]
     parts = []
     for start, stop in itertools.pairwise(edges):
-        part = Moments(num_classes=num_classes, dim=features.shape[1])
+        part = Moments(num_classes=num_classes, dim=features.shape[1], **options)
         part.update(features[start:stop], class_indices[start:stop])
         parts.append(part)
     return parts
 
 
 def merged(parts):
-    total = Moments(num_classes=len(parts[0].counts), dim=parts[0].shift.shape[1])
+    kind = "trace" if parts[0].products is None else "matrix"
+    total = Moments(num_classes=len(parts[0].counts), dim=parts[0].shift.shape[1], second_moments=kind)
     for part in parts:
         total.merge(part)
     return total
@@ -35,6 +36,8 @@ def assert_same(left, right, scale=1.0):
     assert left.counts.tolist() == right.counts.tolist()
     torch.testing.assert_close(left.means, right.means, rtol=1e-12, atol=1e-12 * scale)
     torch.testing.assert_close(left.scatter, right.scatter, rtol=1e-10, atol=1e-14 * scale**2)
+    if right.scatter_matrix is not None:
+        torch.testing.assert_close(left.scatter_matrix, right.scatter_matrix, rtol=1e-10, atol=1e-13 * scale**2)
 
 
 @st.composite
@@ -50,19 +53,22 @@ def batches(draw):
     return features, class_indices, num_classes, bounds, 1e2 + abs(offset)
 
 
-@given(batches())
-@settings(deadline=None)
-def test_merging_is_the_same_as_seeing_all_at_once(batch):
-    features, class_indices, num_classes, bounds, scale = batch
-    [whole] = accumulate(features, class_indices, num_classes)
-    assert_same(merged(accumulate(features, class_indices, num_classes, bounds)), whole, scale)
+kinds = st.sampled_from(["trace", "matrix"])
 
 
-@given(batches(), st.randoms(use_true_random=False))
+@given(batches(), kinds)
 @settings(deadline=None)
-def test_order_of_merging_does_not_matter(batch, random):
+def test_merging_is_the_same_as_seeing_all_at_once(batch, kind):
     features, class_indices, num_classes, bounds, scale = batch
-    parts = accumulate(features, class_indices, num_classes, bounds)
+    [whole] = accumulate(features, class_indices, num_classes, second_moments=kind)
+    assert_same(merged(accumulate(features, class_indices, num_classes, bounds, second_moments=kind)), whole, scale)
+
+
+@given(batches(), kinds, st.randoms(use_true_random=False))
+@settings(deadline=None)
+def test_order_of_merging_does_not_matter(batch, kind, random):
+    features, class_indices, num_classes, bounds, scale = batch
+    parts = accumulate(features, class_indices, num_classes, bounds, second_moments=kind)
     forwards = merged(parts)
     random.shuffle(parts)
     while len(parts) > 1:
@@ -151,3 +157,86 @@ def test_moments_of_other_shapes_are_not_merged():
         Moments(num_classes=2, dim=3).merge(Moments(num_classes=2, dim=4))
     with pytest.raises(ValueError, match="at least 1"):
         Moments(num_classes=0, dim=4)
+
+
+def naive_scatter_matrix(features, class_indices):
+    residuals = features.clone()
+    for index in class_indices.unique():
+        residuals[class_indices == index] -= features[class_indices == index].mean(dim=0)
+    return residuals.T @ residuals
+
+
+@given(batches())
+@settings(deadline=None)
+def test_scatter_matrix_is_that_of_the_residuals(batch):
+    features, class_indices, num_classes, _, scale = batch
+    [moments] = accumulate(features, class_indices, num_classes, second_moments="matrix")
+    expected = naive_scatter_matrix(features, class_indices)
+    torch.testing.assert_close(moments.scatter_matrix, expected, rtol=1e-8, atol=1e-12 * scale**2)
+    torch.testing.assert_close(moments.scatter_matrix.trace(), moments.scatter.sum(), rtol=1e-9, atol=1e-13 * scale**2)
+
+
+@given(batches(), kinds, st.booleans())
+@settings(deadline=None)
+def test_moments_that_somebody_has_are_the_same_again(batch, kind, relative):
+    features, class_indices, num_classes, bounds, scale = batch
+    parts = accumulate(features, class_indices, num_classes, bounds, second_moments=kind)
+    again = [
+        Moments.of(
+            counts=part.counts,
+            means=part.offsets if relative else part.means,
+            shift=part.shift if relative else None,
+            scatter=part.scatter,
+            scatter_matrix=part.scatter_matrix,
+        )
+        for part in parts
+    ]
+    assert_same(merged(again), merged(parts), scale)
+
+
+@given(batches())
+@settings(deadline=None)
+def test_projected_scatter_of_several_processes_adds_up(batch):
+    features, class_indices, num_classes, bounds, scale = batch
+    whole = merged(accumulate(features, class_indices, num_classes, bounds, second_moments="matrix"))
+    total = torch.zeros(num_classes, num_classes, dtype=torch.float64)
+    for start, stop in itertools.pairwise([0, *bounds, len(features)]):
+        projected = ProjectedScatter(whole)
+        projected.update(features[start:stop], class_indices[start:stop])
+        total += projected.matrix()
+    seen = whole.counts > 0
+    centered = torch.zeros_like(whole.means)
+    centered[seen] = whole.means[seen] - whole.means[seen].mean(dim=0)
+    expected = centered @ whole.scatter_matrix @ centered.T
+    size = float(centered.norm()) ** 2
+    torch.testing.assert_close(total, expected, rtol=1e-8, atol=1e-12 * scale**2 * (size + scale**2))
+
+
+def test_a_matrix_is_lost_where_one_part_has_none():
+    features, class_indices = torch.randn(6, 3), torch.tensor([0, 1, 0, 1, 0, 1])
+    [matrix] = accumulate(features, class_indices, 2, second_moments="matrix")
+    [trace] = accumulate(features, class_indices, 2)
+    matrix.merge(trace)
+    assert matrix.scatter_matrix is None
+    assert matrix.counts.tolist() == [6, 6]
+
+
+@pytest.mark.parametrize(
+    ("offset", "noise", "lost"),
+    [(0.0, 1.0, False), (10.0, 1.0, False), (1e3, 1.0, True), (1.0, 1e-3, True), (1.0, 0.0, True)],
+)
+def test_moments_around_zero_tell_when_they_lost_digits(offset, noise, lost):
+    generator = torch.Generator().manual_seed(0)
+    features = offset + noise * torch.randn(400, 5, generator=generator, dtype=torch.float64)
+    class_indices = torch.arange(400) % 2
+    [around_zero] = accumulate(features, class_indices, 2, shifted=False)
+    [around_samples] = accumulate(features, class_indices, 2)
+    assert around_zero.lost_digits is lost
+    assert not around_samples.lost_digits
+    if not lost:
+        torch.testing.assert_close(around_zero.scatter, around_samples.scatter, rtol=1e-11, atol=0)
+
+
+def test_a_kind_of_second_moments_that_there_is_not():
+    with pytest.raises(ValueError, match="'trace' or 'matrix', not 'all'"):
+        Moments(num_classes=2, dim=3, second_moments="all")
