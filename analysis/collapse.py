@@ -6,10 +6,12 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from math import inf
 from typing import TYPE_CHECKING
 
 import torch
 
+from analysis import second_moments
 from analysis.applied_weights import AppliedWeights
 from analysis.classes import ClassCounts, count_classes
 from analysis.errors import UnknownLayer
@@ -133,7 +135,7 @@ class _Measurement:
             num_samples=sum(self._splits[split].values()),
             num_classes=len(labels),
             dim=dim,
-            asked_for=self._asks_for_second_moments,
+            budget=self._second_moments_budget,
             has_samples=source.tiles is not None,
         )
         # Where d < K the d × d matrix is smaller than the K × K one that NC1 would need of the second pass.
@@ -153,11 +155,12 @@ class _Measurement:
         return measurements
 
     @property
-    def _asks_for_second_moments(self) -> bool:
-        named = self._command.metrics or ()
-        return "features" in self._command.spectra or any(
-            REGISTRY[metric].entry.needs == "scatter_matrix" for metric in named
-        )
+    def _second_moments_budget(self) -> float:
+        """Multiply-adds for all second moments: any number where they are asked for, none where nothing needs them."""
+        needed = any(REGISTRY[metric].entry.needs == "scatter_matrix" for metric in self.metrics)
+        if "features" in self._command.spectra or (needed and self._command.metrics):
+            return inf
+        return second_moments.CHEAP_MULTIPLY_ADDS if needed else 0.0
 
     def _weights(self, name: str, source: LayerSource, *, num_classes: int) -> AppliedWeights:
         order = list(self._features.layers)

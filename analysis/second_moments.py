@@ -36,11 +36,11 @@ class SecondMoments(ABC):
 
 
 def choose_way(
-    *, num_samples: int, num_classes: int, dim: int, asked_for: bool, has_samples: bool
+    *, num_samples: int, num_classes: int, dim: int, budget: float, has_samples: bool
 ) -> Way | UndefinedMetric:
-    """Which matrix to form: "columns", d × d, or "rows", N × N; or why none is.
+    """Which matrix to form: "columns", d × d, or "rows", N × N; or why none is. budget: multiply-adds, at most.
 
-    >>> choose_way(num_samples=1000, num_classes=10, dim=64, asked_for=False, has_samples=True)
+    >>> choose_way(num_samples=1000, num_classes=10, dim=64, budget=CHEAP_MULTIPLY_ADDS, has_samples=True)
     'columns'
     """
     by_rows = num_samples < dim and has_samples
@@ -52,7 +52,7 @@ def choose_way(
             f"at most {LARGEST_GRAM} samples, or leave out what needs the spectrum of the features",
         )
     # Where d < K the d × d matrix is there anyway: it is the smaller one for NC1.
-    if not asked_for and smaller**2 * larger > CHEAP_MULTIPLY_ADDS and dim >= num_classes:
+    if smaller**2 * larger > budget and dim >= num_classes:
         return UndefinedMetric(
             "second_moments_not_asked_for",
             f"this needs all second moments of {num_samples} × {dim} features, which cost more than the rest of the "

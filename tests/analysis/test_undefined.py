@@ -185,7 +185,7 @@ def test_samples_of_no_class_whose_mean_is_zero(clusters, measure_layer):
 
 
 def test_second_moments_that_cost_much_are_for_those_who_ask(clusters, measure_layer, monkeypatch):
-    monkeypatch.setattr("analysis.second_moments.CHEAP_MULTIPLY_ADDS", 100)
+    monkeypatch.setattr("analysis.second_moments.CHEAP_MULTIPLY_ADDS", 100.0)
     sent = clusters(sizes=[5, 6, 7], dim=4)
     layer = measure_layer(*sent)
     expensive = FEATURE_RANKS | {"variability_collapse_index"}
@@ -194,6 +194,12 @@ def test_second_moments_that_cost_much_are_for_those_who_ask(clusters, measure_l
     assert nulls(measure_layer(*sent, spectra=["features"])) == set()
     named = measure_layer(*sent, metrics=["feature_rank"])
     assert named.metrics == {"feature_rank": 4}
+
+
+def test_second_moments_that_nothing_needs_are_not_formed(clusters, measure_layer, monkeypatch):
+    monkeypatch.setattr("collapse_client.format.moments.GramSum.add", lambda *_: pytest.fail("formed"))
+    layer = measure_layer(*clusters(sizes=[5, 6, 7], dim=4), metrics=["variability_trace_ratio", "equinorm"])
+    assert None not in layer.metrics.values()
 
 
 def test_a_tolerance_that_squares_cannot_resolve(clusters, measure_layer):
