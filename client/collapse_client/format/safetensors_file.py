@@ -16,7 +16,7 @@ from typing import Any
 
 from collapse_client.format.errors import InvalidFeatures, UnsafeFile, shown
 from collapse_client.format.layers import layers_of, natural_order, order_layers
-from collapse_client.format.mapped import MappedFile
+from collapse_client.format.mapped import mapped_rows
 from collapse_client.format.sniffing import MAX_HEADER_BYTES
 from collapse_client.format.tensors import MAX_TENSORS, Array, TensorInfo, check_tensor, read_chunks, stored_dtype
 
@@ -36,7 +36,6 @@ class SafetensorsFile:
     def __init__(self, file: BufferedReader) -> None:
         self._file = file
         self._lock = threading.Lock()
-        self._mapped: MappedFile | None = None
         entries, data_start, data_size = _read_header(file)
         metadata = _checked_metadata(entries.pop("__metadata__", {}))
         if len(entries) > MAX_TENSORS:
@@ -70,15 +69,11 @@ class SafetensorsFile:
         return False
 
     def mapped_rows(self, name: str, rows: int) -> Iterator[Array] | None:
-        """Tiles (n ≤ rows, row_size) of a tensor, by mapping the file; see `MappedFile` for what that asks of it."""
-        with self._lock:
-            if self._mapped is None:
-                self._mapped = MappedFile(self._file.fileno())
-        return self._mapped.rows(self.tensors[name], self._offsets[name], rows)
+        """Tiles (n ≤ rows, row_size) of a tensor, by mapping the file; see there for what that asks of it."""
+        return mapped_rows(self._file.fileno(), self.tensors[name], self._offsets[name], rows)
 
     def close(self) -> None:
         """Close the file; tiles that somebody holds stay mapped until they are gone."""
-        self._mapped = None
         self._file.close()
 
 
