@@ -109,7 +109,8 @@ class NeuralCollapse:
         for name in names:
             if hasattr(found, name):
                 self._used.append(name)
-                return getattr(found, name)  # type: ignore[no-any-return]
+                function: Callable[..., Any] = getattr(found, name)
+                return function
         raise SystemExit(f"{found.__file__} has no {' and no '.join(names)}: this version is not known here")
 
 
