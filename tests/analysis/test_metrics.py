@@ -17,9 +17,13 @@ CASES = {
     "two classes": {"sizes": [20, 30], "dim": 4},
     "fewer samples than dimensions": {"sizes": [3, 4, 5], "dim": 40},
     "as many dimensions as a simplex needs": {"sizes": [30] * 5, "dim": 4},
+    "many classes, by eigenvalues": {"sizes": [6] * 80, "dim": 160},
     "nearly collapsed": {"sizes": [30] * 5, "dim": 8, "noise": 1e-6},
 }
-FEW_DIMENSIONS = {"sizes": [30] * 7, "dim": 3}
+FEW_DIMENSIONS = {
+    "few classes": {"sizes": [30] * 7, "dim": 3},
+    "many classes, by eigenvalues": {"sizes": [5] * 90, "dim": 70, "noise": 0.02},
+}
 UNDEFINED_IN_FEW_DIMENSIONS = {"simplex_etf_distance", "self_duality_structure", "class_mean_condition_number"}
 
 
@@ -74,8 +78,9 @@ def test_metric_is_its_reference(name, case, weighting, references, layers, meas
 
 
 @pytest.mark.parametrize("name", sorted(set(REGISTRY) - UNDEFINED_IN_FEW_DIMENSIONS))
-def test_metric_is_its_reference_in_too_few_dimensions(name, references, layers, measure):
-    made = layers(**FEW_DIMENSIONS)
+@pytest.mark.parametrize("case", FEW_DIMENSIONS)
+def test_metric_is_its_reference_in_too_few_dimensions(name, case, references, layers, measure):
+    made = layers(**FEW_DIMENSIONS[case])
     report = measure(made.tensors, metrics=[name])
     for layer, data in made.of(name).items():
         [found] = [found for found in report.layers if found.name == layer]

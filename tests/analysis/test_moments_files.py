@@ -141,6 +141,19 @@ def test_projections_of_several_parts_do_not_add_up(tensors, measure_files):
         )
 
 
+@pytest.mark.parametrize("kind", AVAILABLE)
+@pytest.mark.parametrize("weighting", ["balanced", "sample"])
+def test_more_classes_than_dimensions(kind, weighting, clusters, measure_files):
+    """Where samples are measured by the d × d matrix, and a projection brings the K × K one."""
+    features, labels, weights = clusters(sizes=[9, 30, 5, 12, 40, 7, 22, 8], dim=3, noise=0.5)
+    tensors = {"labels": labels, "features.a": features, "features.b": features, "weights.b": weights}
+    whole = measure_files([tensors], ["samples"], class_weighting=weighting)
+    missing = {name for name, metric in REGISTRY.items() if metric.entry.needs not in AVAILABLE[kind]}
+    report = measure_files([tensors], [kind], class_weighting=weighting)
+    assert_same_but(report, whole, nulls=missing)
+    assert kind == "trace" or report.layers[0].ranks_used == whole.layers[0].ranks_used
+
+
 def test_offset_costs_moments_no_digits(clusters, measure_files):
     features, labels, weights = clusters(sizes=SIZES, dim=6, noise=1e-3)
     features = np.round(features * 2**30) / 2**30 + 1e5
