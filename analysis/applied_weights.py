@@ -9,12 +9,9 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from analysis.errors import UndefinedMetric
-from analysis.singular_values import singular_values
+from analysis.singular_values import LARGEST_GRAM, singular_values
 
 Weights = Float64[Tensor, "outputs inputs"]
-
-LARGEST_SQUARE = 8192
-"""Rows of the largest product of weights that is formed: 512 MiB, and a minute for its eigenvalues."""
 
 
 @dataclass(frozen=True)
@@ -98,9 +95,9 @@ class AppliedWeights:
 
 
 def _require_room(size: int, layer: str) -> None:
-    if size > LARGEST_SQUARE:
+    if size > LARGEST_GRAM:
         raise UndefinedMetric(
             "weights_too_large",
-            f"this needs a product of 'weights.{layer}' with {size} rows, and up to {LARGEST_SQUARE} are formed: leave "
+            f"this needs a product of 'weights.{layer}' with {size} rows, and up to {LARGEST_GRAM} are formed: leave "
             "the weights out",
         )

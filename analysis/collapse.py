@@ -19,7 +19,8 @@ from analysis.layer_report import report_layer
 from analysis.layer_source import LayerSource
 from analysis.metrics import REGISTRY
 from analysis.report import Environment, LayerReport, Measurements, Report, SplitReport
-from analysis.second_moments import LARGEST_GRAM, choose_way
+from analysis.second_moments import choose_way
+from analysis.singular_values import LARGEST_GRAM
 from analysis.statistics import LayerStatistics, Samples
 from analysis.summary import summarize
 from analysis.tiles import LayerTiles

@@ -31,8 +31,9 @@ class LayerSource:
 
     def moments(self, *, dim: int, second_moments: str) -> Moments:
         """Moments of all parts together."""
-        # Of a matrix each direction must keep its digits, and not their sum alone.
-        careful = second_moments == "matrix"
+        # Of a matrix each direction must keep its digits, and not their sum alone; and moments that are merged into
+        # sums around 0 would lose theirs, unseen.
+        careful = second_moments == "matrix" or bool(self._moments_files)
         moments = self._accumulated(self._none(dim, second_moments, shifted=careful))
         if not careful and moments.lost_digits:
             moments = self._accumulated(self._none(dim, second_moments))

@@ -12,9 +12,8 @@ from torch import Tensor
 
 from analysis.class_means import ClassMeans, finite
 from analysis.errors import UndefinedMetric
+from analysis.singular_values import LARGEST_GRAM
 
-LARGEST_GRAM = 8192
-"""Rows of the largest matrix that is formed: 512 MiB, and a minute for its eigenvalues."""
 CHEAP_MULTIPLY_ADDS = 2e9
 """What is computed without being asked for: some tens of milliseconds."""
 

@@ -16,6 +16,8 @@ Values = Float64[Tensor, " values"]
 KnownGram = Callable[[], Matrix]
 """Gives AAᵀ, which is asked for only where it serves."""
 
+LARGEST_GRAM = 8192
+"""Rows of the largest product of a matrix with itself that is formed: 512 MiB, and a minute for its eigenvalues."""
 SMALL = 64
 """Rows or columns up to which a singular value decomposition costs nothing that matters."""
 WELL_CONDITIONED = 1e-4

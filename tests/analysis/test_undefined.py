@@ -108,6 +108,14 @@ def test_class_of_one_sample(clusters, measure_layer):
     assert any("1 of 3 classes" in warning.detail for warning in layer.warnings)
 
 
+@pytest.mark.parametrize("offset", [0.0, 1e5])
+def test_classes_of_one_sample_each_have_no_scatter(offset, measure_layer):
+    features = np.random.default_rng(0).normal(size=(7, 5)) + offset
+    layer = measure_layer(features, np.arange(7))
+    assert layer.metrics["variability_trace_ratio"] == 0
+    assert {row.variance for row in layer.per_class} == {None}
+
+
 def test_class_mean_on_the_global_mean(measure_layer):
     features = np.array([[-1.0, 0], [1, 0], [0, 0]]) + 0.1
     layer = measure_layer(np.repeat(features, 2, axis=0), np.repeat([0, 1, 2], 2), np.ones((3, 2)))
@@ -166,11 +174,11 @@ def test_weights_too_large_to_multiply(clusters, measure, monkeypatch):
     features, labels, _ = clusters(sizes=[5, 6, 7], dim=4)
     tensors = {"features.a": features, "weights.a": np.ones((9, 4)), "features.b": np.ones((18, 9))}
     tensors["weights.b"] = np.ones((3, 9))
-    monkeypatch.setattr("analysis.applied_weights.LARGEST_SQUARE", 8)
+    monkeypatch.setattr("analysis.applied_weights.LARGEST_GRAM", 8)
     first, _ = measure({"labels": labels, **tensors}).layers
     assert codes(first)["balancedness"] == "weights_too_large"
     assert first.metrics["weight_rank"] == 1
-    monkeypatch.setattr("analysis.applied_weights.LARGEST_SQUARE", 3)
+    monkeypatch.setattr("analysis.applied_weights.LARGEST_GRAM", 3)
     first, _ = measure({"labels": labels, **tensors}).layers
     ranks = {name for name in WEIGHTS if name.startswith("weight_")} - {"weight_alignment"}
     assert {codes(first)[name] for name in ranks} == {"weights_too_large"}

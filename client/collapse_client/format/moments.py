@@ -105,7 +105,9 @@ class Moments:
     @property
     def scatter(self) -> Tensor:
         """(K,) Σ_i ‖h_i − μ_c‖², not divided by anything; never negative."""
-        return (self.squares - (self.sums * self.offsets).sum(dim=1)).clamp(min=0)
+        scatter = (self.squares - (self.sums * self.offsets).sum(dim=1)).clamp(min=0)
+        # A single sample is its own mean, whatever rounding makes of a shift that is not that sample.
+        return torch.where(self.counts > 1, scatter, torch.zeros_like(scatter))
 
     @property
     def scatter_matrix(self) -> Optional[Tensor]:
