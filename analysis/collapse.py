@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from analysis import second_moments
 from analysis.applied_weights import AppliedWeights
 from analysis.classes import ClassCounts, count_classes
 from analysis.errors import UnknownLayer
@@ -19,7 +18,7 @@ from analysis.layer_report import report_layer
 from analysis.layer_source import LayerSource
 from analysis.metrics import REGISTRY
 from analysis.report import Environment, LayerReport, Measurements, Report, SplitReport
-from analysis.second_moments import choose_way
+from analysis.second_moments import CHEAP_MULTIPLY_ADDS, choose_way
 from analysis.singular_values import LARGEST_GRAM
 from analysis.statistics import LayerStatistics, Samples
 from analysis.summary import summarize
@@ -161,7 +160,7 @@ class _Measurement:
         needed = any(REGISTRY[metric].entry.needs == "scatter_matrix" for metric in self.metrics)
         if "features" in self._command.spectra or (needed and self._command.metrics):
             return inf
-        return second_moments.CHEAP_MULTIPLY_ADDS if needed else 0.0
+        return CHEAP_MULTIPLY_ADDS if needed else 0.0
 
     def _weights(self, name: str, source: LayerSource, *, num_classes: int) -> AppliedWeights:
         order = list(self._features.layers)
