@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from analysis.dufm.report import Optimum, Reproduction, Sweep, Training
 from analysis.structure_report import Structure
 
 FiniteFloat = Annotated[float, Field(allow_inf_nan=False)]
@@ -226,5 +227,10 @@ class Report(Model):
     catalogue: dict[str, MetricEntry] = Field(description="the entries of the metrics in this report")
     layers: tuple[LayerReport, ...]
     summary: Summary | None = None
+    training: Training | None = None
+    optimum: Optimum | None = None
+    sweep: Sweep | None = None
+    reproduction: Reproduction | None = None
+    artifacts: tuple[str, ...] = Field(default=(), description="names of the files at …/artifacts/{name}")
     warnings: tuple[Warning, ...]
     timings: dict[str, FiniteFloat] = Field(description="durations, named …_seconds")

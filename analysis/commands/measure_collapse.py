@@ -1,71 +1,16 @@
-"""The kinds of jobs: validated parameters, frozen, and `run`, which imports the mathematics when it is called.
-
-A new kind is one class here and its name in `AnyCommand`.
-"""
+"""Measure how far the features of a feature set have collapsed."""
 
 from __future__ import annotations
 
 import difflib
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, get_args
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints
 
+from analysis.commands.base import Command, Surroundings
 from analysis.metrics import REGISTRY
 from analysis.report import Report
-
-if TYPE_CHECKING:
-    from collapse_client.format import FeatureFile, MomentsFile
-
-
-class Features(Protocol):
-    """A feature set, opened: its layers in order, and the files that hold its samples."""
-
-    @property
-    def layers(self) -> Sequence[str]:
-        """Names, in the order of the network."""
-        ...
-
-    @property
-    def parts(self) -> Sequence[FeatureFile | MomentsFile]:
-        """Open files, in the order of the set."""
-        ...
-
-
-class Surroundings(Protocol):
-    """What a command needs from where it runs."""
-
-    job_id: str
-    run: str | None
-    step: int | None
-    device: str
-    service_version: str
-
-    def open_features(self, features_id: str) -> AbstractContextManager[Features]:
-        """Open a stored feature set."""
-        ...
-
-    def previous_report(self) -> Mapping[str, Any] | None:
-        """The report, as JSON, of the greatest step before this one, of the same run and kind, if there is one."""
-        ...
-
-    def progress(self, *, phase: str, current: int, total: int) -> None:
-        """Hear how far the work is; called between tiles, and may raise to stop it."""
-        ...
-
-
-class Command(BaseModel):
-    """What a job shall do."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    kind: str
-
-    def run(self, surroundings: Surroundings) -> Report:
-        """Do it."""
-        raise TypeError(f"{type(self).__name__} has no run(): give the class one")
 
 
 def _no_repeats(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -132,12 +77,3 @@ class MeasureCollapse(Command):
         from analysis.collapse import measure
 
         return measure(self, surroundings)
-
-
-AnyCommand = MeasureCollapse
-"""Every kind. From the second kind on: `Annotated[MeasureCollapse | …, Field(discriminator="kind")]`."""
-
-KINDS: dict[str, type[Command]] = {
-    get_args(kind.model_fields["kind"].annotation)[0]: kind for kind in Command.__subclasses__()
-}
-"""The class of each kind, by name."""

@@ -1,0 +1,89 @@
+"""What every kind of job is made of: its validated parameters, and what it may ask of where it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from pydantic import BaseModel, ConfigDict
+
+from analysis.report import Report
+
+if TYPE_CHECKING:
+    from collapse_client.format import FeatureFile, MomentsFile
+
+
+class Features(Protocol):
+    """A feature set, opened: its layers in order, and the files that hold its samples."""
+
+    @property
+    def layers(self) -> Sequence[str]:
+        """Names, in the order of the network."""
+        ...
+
+    @property
+    def parts(self) -> Sequence[FeatureFile | MomentsFile]:
+        """Open files, in the order of the set."""
+        ...
+
+
+@dataclass(frozen=True)
+class ChildJob:
+    """One job of a parent, ended."""
+
+    job_id: str
+    status: str
+    """succeeded, failed or cancelled"""
+    parameters: Mapping[str, Any]
+    error_code: str | None
+    error_detail: str | None
+    report: Mapping[str, Any] | None
+    """as JSON; None unless it succeeded"""
+
+
+class Surroundings(Protocol):
+    """What a command needs from where it runs."""
+
+    job_id: str
+    run: str | None
+    step: int | None
+    device: str
+    service_version: str
+
+    def open_features(self, features_id: str) -> AbstractContextManager[Features]:
+        """Open a stored feature set."""
+        ...
+
+    def previous_report(self) -> Mapping[str, Any] | None:
+        """The report, as JSON, of the greatest step before this one, of the same run and kind, if there is one."""
+        ...
+
+    def children(self) -> Sequence[ChildJob]:
+        """The jobs that this one is the parent of, in the order in which its command named them."""
+        ...
+
+    def keep_artifact(self, name: str, content: bytes) -> None:
+        """Keep a file beside the report, under `name`; it is there once the job has succeeded."""
+        ...
+
+    def progress(self, *, phase: str, current: int, total: int) -> None:
+        """Hear how far the work is; called between pieces of it, and may raise to stop it."""
+        ...
+
+
+class Command(BaseModel):
+    """What a job shall do."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: str
+
+    def run(self, surroundings: Surroundings) -> Report:
+        """Do it."""
+        raise TypeError(f"{type(self).__name__} has no run(): give the class one")
+
+    def children(self) -> Sequence[Command]:
+        """The commands that must have ended before this one runs: each becomes a job, and this one their parent."""
+        return ()

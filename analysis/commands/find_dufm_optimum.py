@@ -1,0 +1,46 @@
+"""Find the best solution of a deep unconstrained features model that can be found in the time given."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from analysis.commands.base import Command, Surroundings
+from analysis.commands.dufm_parameters import DufmParameters, PerLayerWidth, Seed, Width, require_memory
+from analysis.dufm.problem import Problem
+from analysis.report import Report
+
+MOST_RESTARTS, LONGEST_BUDGET_SECONDS = 4096, 3600
+
+
+class FindDufmOptimum(Command, DufmParameters):
+    """Search the best solution of a deep unconstrained features model: by restarts, families and the catalogue."""
+
+    kind: Literal["find_dufm_optimum"]
+    width: Width | PerLayerWidth | None = Field(
+        default=None, description="d: one for all layers, or d_1 … d_L; left out: as many neurons as are of use"
+    )
+    restarts: int = Field(default=64, ge=0, le=MOST_RESTARTS, description="random starts, besides those from families")
+    budget_seconds: float | None = Field(
+        default=60, gt=0, le=LONGEST_BUDGET_SECONDS, description="null: until all restarts have ended"
+    )
+    seed: Seed = 0
+
+    @model_validator(mode="after")
+    def _has_a_minimum(self) -> FindDufmOptimum:
+        if self.model.effective_decay == 0:
+            raise ValueError("with a decay of 0 the infimum of the loss is 0 and no solution attains it: give all > 0")
+        require_memory(self.model, runs=1)
+        return self
+
+    @property
+    def model(self) -> Problem:
+        """The model whose optimum is sought."""
+        return self.problem(width=self.width or max(30, 2 * self.num_classes))
+
+    def run(self, surroundings: Surroundings) -> Report:
+        """Search."""
+        from analysis.dufm.optimum import find_optimum
+
+        return find_optimum(self, surroundings)

@@ -1,0 +1,28 @@
+"""Reproduce a figure of the paper."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from analysis.commands.base import Command, Surroundings
+from analysis.commands.dufm_parameters import Seed
+from analysis.report import Report
+
+Figure = Literal["fig2-top", "fig3-left", "fig3-middle", "fig3-right", "fig5", "fig6"]
+
+
+class ReproduceFigure(Command):
+    """Do an experiment of the paper again, draw its panels, and say which of its statements hold."""
+
+    kind: Literal["reproduce_figure"]
+    figure: Figure
+    scale: float = Field(default=1.0, gt=0, le=1, description="share of the paper's runs and steps")
+    seed: Seed = 0
+
+    def run(self, surroundings: Surroundings) -> Report:
+        """Train, compare, judge."""
+        from analysis.dufm.reproduce import reproduce
+
+        return reproduce(self, surroundings)
