@@ -1,8 +1,10 @@
 """Answers that several routes give about a job."""
 
 import time
+from collections.abc import Sequence
+from typing import Annotated
 
-from fastapi import Response
+from fastapi import Header, Response
 from starlette.concurrency import run_in_threadpool
 
 from analysis.report import Report
@@ -11,6 +13,7 @@ from api.views import FinishedJobView, JobView
 from jobs.tables import ENDED, SUCCEEDED, Job
 
 POLL_AFTER_SECONDS = 1
+IfNoneMatch = Annotated[str | None, Header(max_length=1024)]
 
 
 async def wait_until_ended(services: Services, job: Job, *, seconds: float) -> Job:
@@ -31,14 +34,27 @@ async def accepted(services: Services, job: Job, *, wait_seconds: int) -> Respon
         if job.status in ENDED:
             return await run_in_threadpool(_finished, services, job, headers)
     headers["Retry-After"] = str(POLL_AFTER_SECONDS)
-    return Response(JobView.of(job).model_dump_json(), 202, headers, media_type="application/json")
+    view = await run_in_threadpool(job_view, services, job)
+    return Response(view.model_dump_json(), 202, headers, media_type="application/json")
+
+
+def job_view(services: Services, job: Job) -> JobView:
+    """A job as it stands, with its children where it has any."""
+    return job_views(services, [job])[0]
+
+
+def job_views(services: Services, jobs: Sequence[Job]) -> list[JobView]:
+    """The same of many jobs, with one look at all their children."""
+    parents = [job.id for job in jobs if job.num_children]
+    counts = services.jobs.children_by_status(parents) if parents else {}
+    return [JobView.of(job, counts.get(job.id)) for job in jobs]
 
 
 def _finished(services: Services, job: Job, headers: dict[str, str]) -> Response:
     report = None
     if job.status == SUCCEEDED:
         report = Report.model_validate_json(services.jobs.report(job.id).body)
-    view = FinishedJobView(**dict(JobView.of(job)), report=report)
+    view = FinishedJobView(**dict(job_view(services, job)), report=report)
     return Response(view.model_dump_json(), 200, headers, media_type="application/json")
 
 
@@ -50,3 +66,8 @@ def job_etag(job: Job) -> str:
 def not_modified(etag: str) -> Response:
     """The client has it already."""
     return Response(status_code=304, headers={"ETag": etag})
+
+
+def has_already(if_none_match: str | None, etag: str) -> bool:
+    """Whether the client said that it has this version."""
+    return if_none_match is not None and (if_none_match.strip() == "*" or etag in if_none_match)

@@ -9,16 +9,19 @@ from fastapi import APIRouter, Depends, FastAPI
 from api.documents import document_problems
 from api.errors import add_error_handlers
 from api.middleware import RequestMiddleware
-from api.routes import analyses, catalogue, features, health, jobs
+from api.plots import Plots
+from api.routes import analyses, artifacts, catalogue, features, health, jobs, optima, plots
 from api.services import Services, require_key
 from api.telemetry import Telemetry
 from api.watch import JobWatcher
+from jobs.artifacts import Artifacts
+from jobs.blobs import Blobs
 from jobs.feature_sets import FeatureSets
 from jobs.files import FileStore
 from jobs.logs import configure_logs
 from jobs.queue import Queue, create_celery
 from jobs.settings import Settings
-from jobs.store import Database, FeaturesStore, JobStore, RepairStore
+from jobs.store import BlobStore, Database, FeaturesStore, JobStore, RepairStore
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -35,7 +38,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     app = FastAPI(
         title="Collapse analysis service",
-        version=version("collapse-service"),
+        version=services.version,
         description="Measures, layer by layer, how the features of a classifier collapse and lose rank.",
         lifespan=lifespan,
         swagger_ui_parameters={"persistAuthorization": True},
@@ -44,7 +47,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     add_error_handlers(app)
     document_problems(app)
     v1 = APIRouter(prefix="/v1", dependencies=[Depends(require_key)])
-    for module in (features, analyses, jobs, catalogue):
+    for module in (features, analyses, jobs, artifacts, plots, catalogue, optima):
         v1.include_router(module.router)
     app.include_router(v1)
     app.include_router(health.router)
@@ -57,13 +60,17 @@ def create_services(settings: Settings) -> Services:
     database = Database(settings.database)
     repair = RepairStore(database)
     jobs_store = JobStore(database)
+    blobs = Blobs(FileStore(settings.blob_folder), BlobStore(database))
     return Services(
         settings=settings,
         database=database,
         jobs=jobs_store,
         repair=repair,
-        feature_sets=FeatureSets(settings, FeaturesStore(database), FileStore(settings.blob_folder)),
+        feature_sets=FeatureSets(settings, FeaturesStore(database), blobs),
+        artifacts=Artifacts(jobs_store, blobs),
         queue=Queue(create_celery(settings.broker_url)),
         watcher=JobWatcher(jobs_store),
         telemetry=Telemetry(repair),
+        plots=Plots(),
+        version=version("collapse-service"),
     )

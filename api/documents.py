@@ -18,6 +18,15 @@ FILE_BODY: dict[str, Any] = {
     }
 }
 
+BINARY = {"type": "string", "format": "binary"}
+
+
+def file_answer(*media_types: str) -> dict[int | str, dict[str, Any]]:
+    """A file as the answer, or that the client has it already."""
+    content = {media_type: {"schema": BINARY} for media_type in media_types}
+    return {200: {"content": content}, 304: {"description": DESCRIPTIONS[304]}}
+
+
 PROBLEM_SCHEMA = {"$ref": f"#/components/schemas/{Problem.__name__}"}
 DESCRIPTIONS = {
     304: "Not changed since the version in If-None-Match",

@@ -12,7 +12,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field, ValidationError
 from starlette.exceptions import HTTPException
 
-from analysis.commands import KINDS
+from api.pointers import FieldError, field_errors
 from collapse_client.format import FormatError
 from jobs.errors import Conflict, IdempotencyKeyReused, JobsError, NotFound, StorageFull, Unavailable
 
@@ -47,13 +47,6 @@ DETAIL_OF_STATUS = {
 }
 
 
-class FieldError(BaseModel):
-    """One thing that is wrong with a request."""
-
-    pointer: str = Field(description="JSON Pointer into the body, or /query/…, /path/…, /header/…")
-    detail: str
-
-
 class Problem(BaseModel):
     """RFC 9457 problem details."""
 
@@ -86,7 +79,8 @@ class InvalidRequest(ApiError):
     """Readable, but wrong: one entry for each field."""
 
     def __init__(self, errors: Sequence[FieldError]) -> None:
-        super().__init__(422, "invalid_request", "; ".join(f"{e.pointer}: {e.detail}" for e in errors), errors=errors)
+        told = (f"{error.pointer}: {error.detail}" if error.pointer else error.detail for error in errors)
+        super().__init__(422, "invalid_request", "; ".join(told), errors=errors)
 
 
 def invalid_field(pointer: str, detail: str) -> InvalidRequest:
@@ -145,7 +139,7 @@ def add_error_handlers(app: FastAPI) -> None:
     def validation_error(request: Request, error: RequestValidationError) -> JSONResponse:
         if any(entry["type"] == "json_invalid" for entry in error.errors()):
             return problem(request, 400, "bad_request", "The body is not valid JSON. Send one JSON object, UTF-8.")
-        invalid = InvalidRequest(field_errors(error.errors()))
+        invalid = InvalidRequest(field_errors(error.errors(), body=error.body))
         return problem(request, invalid.status, invalid.code, invalid.detail, errors=invalid.errors)
 
     @app.exception_handler(HTTPException)
@@ -168,19 +162,3 @@ def add_error_handlers(app: FastAPI) -> None:
 def validation_problem(error: ValidationError) -> InvalidRequest:
     """What pydantic found wrong when a route validates by itself."""
     return InvalidRequest(field_errors(error.errors()))
-
-
-def field_errors(entries: Sequence[Any]) -> list[FieldError]:
-    """Pydantic's errors as pointers and plain sentences."""
-    return [
-        FieldError(pointer=_pointer(entry["loc"]), detail=str(entry["msg"]).removeprefix("Value error, "))
-        for entry in entries
-    ]
-
-
-def _pointer(location: Sequence[Any]) -> str:
-    # A body is pointed into from its root; a union of kinds puts its tag into the location, which is no field.
-    parts = [str(part) for part in location if part not in KINDS]
-    if parts and parts[0] == "body":
-        parts = parts[1:]
-    return "".join("/" + part.replace("~", "~0").replace("/", "~1") for part in parts)

@@ -7,8 +7,10 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from api.errors import ApiError
+from api.plots import Plots
 from api.telemetry import Telemetry
 from api.watch import JobWatcher
+from jobs.artifacts import Artifacts
 from jobs.feature_sets import FeatureSets
 from jobs.queue import Queue
 from jobs.settings import Settings
@@ -24,9 +26,13 @@ class Services:
     jobs: JobStore
     repair: RepairStore
     feature_sets: FeatureSets
+    artifacts: Artifacts
     queue: Queue
     watcher: JobWatcher
     telemetry: Telemetry
+    plots: Plots
+    version: str
+    """of the service"""
 
 
 def _services(request: Request) -> Services:

@@ -3,7 +3,8 @@
 import hashlib
 import json
 import re
-from typing import Annotated, Any
+from collections.abc import Sequence
+from typing import Annotated, Any, Union
 
 from fastapi import Header
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, create_model
@@ -51,7 +52,7 @@ def _body_of(kind: type[Command]) -> type[Labels]:
 
 _BODIES = tuple(_body_of(kind) for kind in KINDS.values())
 # mypy cannot follow a union that is made at run time.
-Submission: Any = Annotated[_BODIES, Field(discriminator="kind")] if len(_BODIES) > 1 else _BODIES[0]
+Submission: Any = Annotated[Union[_BODIES], Field(discriminator="kind")]  # noqa: UP007
 
 
 def command_of(submission: Any) -> Command:
@@ -73,6 +74,10 @@ def submit(
     services.queue.require_broker()
     parameters = command.model_dump(mode="json")
     features_id = check_features(services, command)
+    children = [
+        NewJob(kind=child.kind, parameters=child.model_dump(mode="json"), run=labels.run, tags=labels.tags)
+        for child in command.children()
+    ]
     asked = {**labels.model_dump(mode="json"), **parameters, **({"features": content} if content else {})}
     job, created = services.jobs.create(
         NewJob(
@@ -82,21 +87,25 @@ def submit(
             run=labels.run,
             step=labels.step,
             tags=labels.tags,
+            children=children,
             idempotency_key=idempotency_key,
             idempotency_fingerprint=hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest(),
         )
     )
     if created:
-        enqueue(services, job.id)
+        # A parent waits for its children; whoever ends the last of them sends its message.
+        enqueue(services, [child.id for child in services.jobs.children(job.id)] if children else [job.id])
     return job, created
 
 
-def enqueue(services: Services, job_id: str) -> None:
-    """Send the message. The job is committed: if the broker is lost just now, the sweep will send it."""
-    try:
-        services.queue.enqueue(job_id)
-    except Unavailable:
-        services.repair.mark_unsent(job_id)
+def enqueue(services: Services, job_ids: Sequence[str]) -> None:
+    """Send the messages. The jobs are committed: if the broker is lost just now, the sweep will send the rest."""
+    for index, job_id in enumerate(job_ids):
+        try:
+            services.queue.enqueue(job_id)
+        except Unavailable:
+            services.repair.mark_unsent(job_ids[index:])
+            return
 
 
 def check_features(services: Services, command: Command) -> str | None:

@@ -1,5 +1,6 @@
 """What leaves the API: the shapes of the contract, apart from the tables that they are made from."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Literal, Self
 
@@ -81,7 +82,29 @@ class JobLinks(BaseModel):
     self: str
     events: str
     report: str
+    plots: str
+    artifacts: str
     cancel: str
+
+
+class ChildrenView(BaseModel):
+    """How the children of a job stand."""
+
+    total: int
+    ended: int
+    queued: int
+    running: int
+    succeeded: int
+    failed: int
+    cancelled: int
+    link: str = Field(description="the list of them")
+
+    @classmethod
+    def of(cls, parent: tables.Job, counts: Mapping[str, int]) -> Self:
+        """The view of their numbers by status; those that are zero may be missing."""
+        by_status = {status: counts.get(status, 0) for status in tables.STATUSES}
+        ended = sum(by_status[status] for status in tables.ENDED)
+        return cls(total=sum(by_status.values()), ended=ended, link=f"/v1/jobs?parent={parent.id}", **by_status)
 
 
 class JobView(BaseModel):
@@ -100,12 +123,17 @@ class JobView(BaseModel):
     tags: list[str]
     parameters: dict[str, Any]
     error: JobError | None
-    parent: str | None = None
+    parent: str | None = Field(default=None, description="the job that this one is a child of")
+    children: ChildrenView | None = Field(
+        default=None,
+        description="of a job that waits for others; else left out",
+        exclude_if=lambda value: value is None,
+    )
     links: JobLinks
 
     @classmethod
-    def of(cls, job: tables.Job) -> Self:
-        """The view of a row."""
+    def of(cls, job: tables.Job, children: Mapping[str, int] | None = None) -> Self:
+        """The view of a row; of a parent, with the number of its children by status."""
         return cls(
             id=job.id,
             kind=job.kind,
@@ -120,6 +148,8 @@ class JobView(BaseModel):
             tags=job.tags,
             parameters={name: value for name, value in job.parameters.items() if name != "kind"},
             error=JobError(code=job.error_code, detail=job.error_detail or "") if job.error_code else None,
+            parent=job.parent_id,
+            children=None if children is None else ChildrenView.of(job, children),
             links=_links(job.id),
         )
 
@@ -152,4 +182,36 @@ def _progress(job: tables.Job) -> Progress:
 
 def _links(job_id: str) -> JobLinks:
     base = f"/v1/jobs/{job_id}"
-    return JobLinks(self=base, events=f"{base}/events", report=f"{base}/report", cancel=f"{base}/cancel")
+    rest = {name: f"{base}/{name}" for name in ("events", "report", "plots", "artifacts", "cancel")}
+    return JobLinks(self=base, **rest)
+
+
+class ArtifactView(BaseModel):
+    """A file beside a report."""
+
+    name: str
+    size_bytes: int
+    sha256: str
+    media_type: str
+    link: str
+
+    @classmethod
+    def of(cls, artifact: tables.Artifact) -> Self:
+        """The view of a row."""
+        return cls(
+            name=artifact.name,
+            size_bytes=artifact.size_bytes,
+            sha256=artifact.sha256,
+            media_type=artifact.media_type,
+            link=f"/v1/jobs/{artifact.job_id}/artifacts/{artifact.name}",
+        )
+
+
+class PlotView(BaseModel):
+    """A figure of a report, and where it can be had."""
+
+    name: str
+    title: str
+    svg: str
+    png: str
+    vega_lite: str

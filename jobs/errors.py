@@ -1,8 +1,9 @@
 """What can go wrong with a job or a feature set, apart from the mathematics.
 
 JobsError
-├── NotFound              job_not_found, features_not_found, report_not_found
-├── Conflict              job_not_finished, job_already_finished, features_in_use, features_not_ready, part_conflict
+├── NotFound              job_not_found, features_not_found, report_not_found, artifact_not_found, plot_not_found
+├── Conflict              job_not_finished, job_already_finished, parent_not_finished, features_in_use,
+│                         features_not_ready, part_conflict, parts_missing
 ├── IdempotencyKeyReused  idempotency_key_reused
 ├── Unavailable           queue_unavailable, database_unavailable
 └── StorageFull           storage_full
@@ -35,4 +36,4 @@ class Unavailable(JobsError):
 
 
 class StorageFull(JobsError):
-    """No room is left for features."""
+    """No room is left for features or artifacts."""

@@ -1,4 +1,4 @@
-"""Feature sets: from a staged file to a row, and from an id to open files. Joins `files` and `store.features`."""
+"""Feature sets: from a staged file to a row, and from an id to open files. Joins `blobs` and `store.features`."""
 
 import hashlib
 import json
@@ -17,9 +17,10 @@ from collapse_client.format import (
     open_features,
     order_layers,
 )
+from jobs.blobs import Blobs
 from jobs.descriptions import as_json, counts_as_json, from_json
 from jobs.errors import Conflict
-from jobs.files import FileStore, StagedFile
+from jobs.files import StagedFile
 from jobs.settings import Settings
 from jobs.store import Contents, FeaturesStore, StoredFile
 from jobs.tables import Features
@@ -36,10 +37,11 @@ class OpenFeatures:
 class FeatureSets:
     """Everything that is done with feature sets, whoever asks."""
 
-    def __init__(self, settings: Settings, store: FeaturesStore, files: FileStore) -> None:
+    def __init__(self, settings: Settings, store: FeaturesStore, blobs: Blobs) -> None:
         self.settings = settings
         self.store = store
-        self.files = files
+        self.blobs = blobs
+        self.files = blobs.files
 
     def add_whole(self, staged: StagedFile, *, layer_order: Sequence[str] | None) -> tuple[Features, bool]:
         """Validate a finished file and keep it as a set of its own; the same again gives (the first row, False)."""
@@ -90,7 +92,7 @@ class FeatureSets:
 
     def delete(self, features_id: str) -> None:
         """Remove a set, and its blobs where no other set has them."""
-        self._remove_unreferenced(self.store.delete(features_id))
+        self.blobs.remove_unreferenced(self.store.delete(features_id))
 
     def delete_expired(self) -> int:
         """Remove the sets past their time; how many."""
@@ -101,19 +103,6 @@ class FeatureSets:
             except Conflict:
                 continue  # a job has asked for it since
         return len(expired)
-
-    def collect_garbage(self) -> int:
-        """Remove blobs that no part refers to (left by a crash between file and row), and stale staged files."""
-        removed = self.files.remove_stale_staged()
-        return removed + self._remove_unreferenced(self.files.untouched(for_seconds=self.settings.blob_grace_seconds))
-
-    def _remove_unreferenced(self, digests: Sequence[str]) -> int:
-        if not digests:
-            return 0
-        with self.files.removing():
-            unreferenced = sorted(set(digests) - self.store.referenced(digests))
-            self.files.remove(unreferenced)
-        return len(unreferenced)
 
     @contextmanager
     def open(self, features_id: str) -> Iterator[OpenFeatures]:

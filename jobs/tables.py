@@ -148,6 +148,14 @@ class Job(Base):
     idempotency_key: Mapped[str | None] = mapped_column(unique=True)
     idempotency_fingerprint: Mapped[str | None] = mapped_column(String(64))
 
+    parent_id: Mapped[str | None] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), index=True)
+    """the job that waits for this one"""
+    child_index: Mapped[int | None]
+    """its place among the children of its parent"""
+    num_children: Mapped[int] = mapped_column(default=0, server_default="0")
+    pending_children: Mapped[int] = mapped_column(default=0, server_default="0")
+    """those that have not ended: while there are any, nobody can claim this job"""
+
     __table_args__ = (
         Index("ix_jobs_created_at_id", "created_at", "id"),
         Index("ix_jobs_status_queued_at", "status", "queued_at"),
@@ -173,6 +181,18 @@ class StoredReport(Base):
     body: Mapped[str] = mapped_column(Text)
     etag: Mapped[str] = mapped_column(String(64))
     created_at: Mapped[datetime]
+
+
+class Artifact(Base):
+    """A file that a succeeded job left beside its report; several rows may refer to one blob."""
+
+    __tablename__ = "artifacts"
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    name: Mapped[str] = mapped_column(primary_key=True)
+    sha256: Mapped[str] = mapped_column(String(64), index=True)
+    size_bytes: Mapped[int]
+    media_type: Mapped[str]
 
 
 class Measurement(Base):

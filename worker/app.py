@@ -13,12 +13,13 @@ from typing import Any
 from celery import Celery, signals
 from celery.exceptions import SecurityWarning
 
+from jobs.blobs import Blobs
 from jobs.feature_sets import FeatureSets
 from jobs.files import FileStore
 from jobs.logs import configure_logs
 from jobs.queue import Queue, create_celery
 from jobs.settings import Settings
-from jobs.store import Database, FeaturesStore, RepairStore
+from jobs.store import BlobStore, Database, FeaturesStore, RepairStore
 from worker.child import STOP_SIGNAL, ask_to_stop
 from worker.sweep import Sweep, SweepThread
 
@@ -52,8 +53,9 @@ def create_worker(settings: Settings) -> Celery:
 def create_sweep(settings: Settings, celery: Celery) -> Sweep:
     """The sweep with its own connections."""
     database = Database(settings.database)
-    feature_sets = FeatureSets(settings, FeaturesStore(database), FileStore(settings.blob_folder))
-    return Sweep(settings, RepairStore(database), Queue(celery), feature_sets)
+    blobs = Blobs(FileStore(settings.blob_folder), BlobStore(database))
+    feature_sets = FeatureSets(settings, FeaturesStore(database), blobs)
+    return Sweep(settings, RepairStore(database), Queue(celery), feature_sets, blobs)
 
 
 def main() -> None:

@@ -10,12 +10,14 @@ from typing import Any
 
 from celery import shared_task, signals
 
+from jobs.artifacts import Artifacts
+from jobs.blobs import Blobs
 from jobs.feature_sets import FeatureSets
 from jobs.files import FileStore
 from jobs.logs import configure_logs
-from jobs.queue import TASK
+from jobs.queue import TASK, Queue, create_celery
 from jobs.settings import Settings
-from jobs.store import Database, FeaturesStore, JobStore
+from jobs.store import BlobStore, Database, FeaturesStore, JobStore
 from worker.run import Runner
 
 STOP_SIGNAL = signal.SIGUSR2
@@ -35,10 +37,14 @@ def runner() -> Runner:
     """Put together at the first use."""
     settings = Settings()
     database = Database(settings.database)
+    jobs = JobStore(database)
+    blobs = Blobs(FileStore(settings.blob_folder), BlobStore(database))
     return Runner(
         settings=settings,
-        jobs=JobStore(database),
-        feature_sets=FeatureSets(settings, FeaturesStore(database), FileStore(settings.blob_folder)),
+        jobs=jobs,
+        feature_sets=FeatureSets(settings, FeaturesStore(database), blobs),
+        artifacts=Artifacts(jobs, blobs),
+        queue=Queue(create_celery(settings.broker_url)),
         device=prepare_torch(settings),
         service_version=version("collapse-service"),
         stopping=_stopping,

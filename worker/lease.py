@@ -18,7 +18,7 @@ import structlog
 
 from jobs.errors import Unavailable
 from jobs.settings import Settings
-from jobs.store import JobStore, MeasurementRow, Standing
+from jobs.store import ArtifactFile, JobStore, MeasurementRow, Standing
 
 logger = structlog.get_logger()
 PROGRESS_SECONDS = 1.0
@@ -97,10 +97,14 @@ class Lease:
         if self._reason is not None:
             raise Stopped(self._reason)
 
-    def succeed(self, *, body: str, etag: str, measurements: Sequence[MeasurementRow]) -> None:
+    def succeed(
+        self, *, body: str, etag: str, measurements: Sequence[MeasurementRow], artifacts: Sequence[ArtifactFile]
+    ) -> None:
         """Write report and end together; raises `Stopped` if the lease is gone."""
         if not self._insist(
-            lambda: self._jobs.succeed(self._job_id, self._token, body=body, etag=etag, measurements=measurements)
+            lambda: self._jobs.succeed(
+                self._job_id, self._token, body=body, etag=etag, measurements=measurements, artifacts=artifacts
+            )
         ):
             raise Stopped("lease_lost")
 

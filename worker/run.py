@@ -1,12 +1,10 @@
 """One job, from claim to end. A plain function: Celery only rings the bell."""
 
 import hashlib
-import json
 import threading
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import structlog
 from pydantic import TypeAdapter
@@ -15,44 +13,18 @@ from analysis.commands import AnyCommand
 from analysis.errors import AnalysisError
 from analysis.report import Report
 from collapse_client.format import FormatError
+from jobs.artifacts import Artifacts, KeptFiles
 from jobs.errors import JobsError, Unavailable
-from jobs.feature_sets import FeatureSets, OpenFeatures
+from jobs.feature_sets import FeatureSets
+from jobs.queue import Queue
 from jobs.settings import Settings
 from jobs.store import JobStore, MeasurementRow
-from jobs.tables import Job
+from jobs.tables import QUEUED, Job
 from worker.lease import Lease, Stopped
+from worker.surroundings import Surroundings
 
 logger = structlog.get_logger()
 COMMAND: TypeAdapter[AnyCommand] = TypeAdapter(AnyCommand)
-
-
-@dataclass
-class Surroundings:
-    """What a command may ask of the world while it runs (`analysis.commands.Surroundings`)."""
-
-    job_id: str
-    run: str | None
-    step: int | None
-    device: str
-    service_version: str
-    feature_sets: FeatureSets
-    jobs: JobStore
-    lease: Lease
-
-    def open_features(self, features_id: str) -> AbstractContextManager[OpenFeatures]:
-        """The files of a feature set."""
-        return self.feature_sets.open(features_id)
-
-    def previous_report(self) -> Mapping[str, Any] | None:
-        """The report of the step before this one, if it has ended by now."""
-        if self.run is None or self.step is None:
-            return None
-        body = self.jobs.previous_report(self.job_id)
-        return None if body is None else json.loads(body)
-
-    def progress(self, *, phase: str, current: int, total: int) -> None:
-        """Tell how far the job is; raises when it must stop."""
-        self.lease.progress(phase=phase, current=current, total=total)
 
 
 @dataclass(frozen=True)
@@ -62,6 +34,8 @@ class Runner:
     settings: Settings
     jobs: JobStore
     feature_sets: FeatureSets
+    artifacts: Artifacts
+    queue: Queue
     device: str
     service_version: str
     stopping: threading.Event
@@ -77,15 +51,22 @@ class Runner:
             logger.info("job started")
             with Lease(self.jobs, self.settings, job_id=job.id, token=job.lease_token, stopping=self.stopping) as lease:
                 self._run_claimed(job, lease)
+            if job.parent_id is not None:
+                self._ring_for_parent(job.parent_id)
 
     def _run_claimed(self, job: Job, lease: Lease) -> None:
         try:
-            with failures_as_data():
-                report = COMMAND.validate_python(job.parameters).run(self._surroundings(job, lease))
-                body = report.model_dump_json()
-            lease.succeed(
-                body=body, etag=hashlib.sha256(body.encode()).hexdigest(), measurements=measurement_rows(report)
-            )
+            with self.artifacts.of_running_job() as kept, ExitStack() as placed:
+                with failures_as_data():
+                    report = COMMAND.validate_python(job.parameters).run(self._surroundings(job, lease, kept))
+                    body = report.model_dump_json()
+                    artifacts = placed.enter_context(kept.put_in_place())
+                lease.succeed(
+                    body=body,
+                    etag=hashlib.sha256(body.encode()).hexdigest(),
+                    measurements=measurement_rows(report),
+                    artifacts=artifacts,
+                )
             logger.info("job succeeded")
         except Stopped as stopped:
             logger.info("job stopped", reason=stopped.reason)
@@ -94,7 +75,7 @@ class Runner:
             logger.warning("job failed", code=failure.code, detail=failure.detail, exc_info=failure.unexpected)
             lease.fail(code=failure.code, detail=failure.detail)
 
-    def _surroundings(self, job: Job, lease: Lease) -> Surroundings:
+    def _surroundings(self, job: Job, lease: Lease, kept: KeptFiles) -> Surroundings:
         return Surroundings(
             job_id=job.id,
             run=job.run,
@@ -104,7 +85,17 @@ class Runner:
             feature_sets=self.feature_sets,
             jobs=self.jobs,
             lease=lease,
+            kept=kept,
         )
+
+    def _ring_for_parent(self, parent_id: str) -> None:
+        """Send the parent's message if it waits for nothing but a worker now; if that fails, the sweep sends it."""
+        try:
+            parent = self.jobs.get(parent_id)
+            if parent.status == QUEUED and not parent.pending_children:
+                self.queue.enqueue(parent_id)
+        except Unavailable as error:
+            logger.warning("the message of a parent is left to the sweep", parent_id=parent_id, code=error.code)
 
 
 class JobFailure(Exception):

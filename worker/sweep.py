@@ -4,6 +4,7 @@ import threading
 
 import structlog
 
+from jobs.blobs import Blobs
 from jobs.errors import Unavailable
 from jobs.feature_sets import FeatureSets
 from jobs.queue import Queue
@@ -17,8 +18,11 @@ HOUSEKEEPING_SECONDS = 300.0
 class Sweep:
     """Ends or requeues jobs without an owner, sends messages that were lost, removes what has expired."""
 
-    def __init__(self, settings: Settings, repair: RepairStore, queue: Queue, feature_sets: FeatureSets) -> None:
-        self.settings, self.repair, self.queue, self.feature_sets = settings, repair, queue, feature_sets
+    def __init__(
+        self, settings: Settings, repair: RepairStore, queue: Queue, feature_sets: FeatureSets, blobs: Blobs
+    ) -> None:
+        self.settings, self.repair, self.queue = settings, repair, queue
+        self.feature_sets, self.blobs = feature_sets, blobs
 
     def sweep_jobs(self) -> None:
         """One round over the jobs table."""
@@ -38,7 +42,8 @@ class Sweep:
 
     def keep_house(self) -> None:
         """One round over feature sets and blobs."""
-        deleted, removed = self.feature_sets.delete_expired(), self.feature_sets.collect_garbage()
+        deleted = self.feature_sets.delete_expired()
+        removed = self.blobs.collect_garbage(grace_seconds=self.settings.blob_grace_seconds)
         if deleted or removed:
             logger.info("housekeeping", feature_sets_deleted=deleted, files_removed=removed)
 

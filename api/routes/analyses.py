@@ -9,7 +9,8 @@ from starlette.concurrency import run_in_threadpool
 from analysis.commands import MeasureCollapse
 from api.answers import accepted
 from api.documents import FILE_BODY, responses
-from api.errors import FieldError, InvalidRequest, field_errors
+from api.errors import InvalidRequest
+from api.pointers import FieldError, field_errors
 from api.routes.features import names
 from api.services import Services, ServicesDependency
 from api.submission import IdempotencyKey, Labels, Prefer, submit, wait_seconds

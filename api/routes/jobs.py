@@ -11,7 +11,16 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 from starlette.concurrency import run_in_threadpool
 
 from analysis.report import Report
-from api.answers import accepted, job_etag, not_modified, wait_until_ended
+from api.answers import (
+    IfNoneMatch,
+    accepted,
+    has_already,
+    job_etag,
+    job_view,
+    job_views,
+    not_modified,
+    wait_until_ended,
+)
 from api.bodies import BoundedRoute
 from api.documents import responses
 from api.errors import invalid_field
@@ -33,7 +42,6 @@ from jobs.store import Filter
 from jobs.tables import ENDED, Job
 
 router = APIRouter(prefix="/jobs", tags=["jobs"], route_class=BoundedRoute)
-IfNoneMatch = Annotated[str | None, Header(max_length=1024)]
 Text = Annotated[str | None, Query(max_length=255, pattern=PRINTABLE)]
 
 
@@ -62,14 +70,16 @@ def list_jobs(
     kind: Text = None,
     run: Text = None,
     tag: Text = None,
+    parent: Text = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
     cursor: Annotated[str | None, Query(max_length=512, description="next_cursor of the page before")] = None,
 ) -> JobPage:
     """List jobs, newest first."""
-    where = Filter(status=status, kind=kind, run=run, tag=tag, after=_position(cursor) if cursor else None)
+    after = _position(cursor) if cursor else None
+    where = Filter(status=status, kind=kind, run=run, tag=tag, parent=parent, after=after)
     found = services.jobs.list(where, limit=limit + 1)
     page, more = found[:limit], len(found) > limit
-    return JobPage(items=[JobView.of(job) for job in page], next_cursor=_cursor(page[-1]) if more else None)
+    return JobPage(items=job_views(services, page), next_cursor=_cursor(page[-1]) if more else None)
 
 
 def _cursor(job: Job) -> str:
@@ -102,9 +112,10 @@ async def get_job(
     job = await run_in_threadpool(services.jobs.get, job_id)
     job = await wait_until_ended(services, job, seconds=wait)
     etag = job_etag(job)
-    if etag == if_none_match:
+    if has_already(if_none_match, etag):
         return not_modified(etag)
-    return Response(JobView.of(job).model_dump_json(), media_type="application/json", headers={"ETag": etag})
+    view = await run_in_threadpool(job_view, services, job)
+    return Response(view.model_dump_json(), media_type="application/json", headers={"ETag": etag})
 
 
 async def _existing(services: ServicesDependency, job_id: JobId) -> Job:
@@ -127,7 +138,8 @@ async def job_events(
     while True:
         if job.version > seen_version:
             name = "progress" if job.status == seen_status else "state"
-            yield ServerSentEvent(event=name, id=str(job.version), data=JobView.of(job).model_dump(mode="json"))
+            view = await run_in_threadpool(job_view, services, job)
+            yield ServerSentEvent(event=name, id=str(job.version), data=view.model_dump(mode="json"))
         seen_status = job.status
         if job.status in ENDED:
             return
@@ -140,14 +152,14 @@ async def job_events(
 
 @router.post("/{job_id}/cancel", status_code=202, response_model=JobView, responses=responses(404, 409))
 def cancel_job(services: ServicesDependency, job_id: JobId) -> JobView:
-    """Ask a job to stop: a queued one is cancelled at once, a running one within seconds."""
-    return JobView.of(services.jobs.request_cancel(job_id))
+    """Ask a job and its children to stop: a queued one is cancelled at once, a running one within seconds."""
+    return job_view(services, services.jobs.request_cancel(job_id))
 
 
 @router.delete("/{job_id}", status_code=204, responses=responses(404, 409))
 def delete_job(services: ServicesDependency, job_id: JobId) -> None:
-    """Remove an ended job and its report."""
-    services.jobs.delete(job_id)
+    """Remove an ended job with its report and artifacts, and its children with theirs."""
+    services.artifacts.delete_job(job_id)
 
 
 @router.get(
@@ -157,6 +169,6 @@ def get_report(services: ServicesDependency, job_id: JobId, if_none_match: IfNon
     """Get the report of a succeeded job."""
     report = services.jobs.report(job_id)
     etag = f'"{report.etag}"'
-    if if_none_match and etag in if_none_match:
+    if has_already(if_none_match, etag):
         return not_modified(etag)
     return Response(report.body, media_type="application/json", headers={"ETag": etag})

@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Iterable, Sequence
 from importlib import metadata
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from collapse_client.errors import CollapseError
@@ -54,11 +55,20 @@ def add_commands(subparsers: Any) -> None:
     analyse.add_argument("--layers", help="order of the layers, separated by commas")
     analyse.add_argument("--wait", action="store_true", help="wait for the report and print it")
     analyse.set_defaults(handler=_analyse)
+    submit = subparsers.add_parser("submit", help="submit a job of any kind")
+    submit.add_argument("file", metavar="FILE", help="JSON: kind, parameters of the kind, run, step, tags; - for stdin")
+    submit.add_argument("--wait", action="store_true", help="wait for the report and print it")
+    submit.set_defaults(handler=_submit)
     report = subparsers.add_parser("report", help="print the report of a job")
     report.add_argument("job", metavar="ID")
     report.set_defaults(handler=_report)
+    artifact = subparsers.add_parser("artifact", help="fetch a file that a job left; without NAME, list them")
+    artifact.add_argument("job", metavar="ID")
+    artifact.add_argument("name", metavar="NAME", nargs="?")
+    artifact.add_argument("--output", metavar="FILE", help="where to write it (default: NAME)")
+    artifact.set_defaults(handler=_artifact)
     url = os.environ.get("COLLAPSE_URL", "http://127.0.0.1:8000")
-    for command in (analyse, report):
+    for command in (analyse, submit, report, artifact):
         command.epilog = "Environment: COLLAPSE_URL; COLLAPSE_API_KEY, which a command line would show to others."
         command.add_argument("--url", default=url, help="address of the service (default: %(default)s)")
 
@@ -82,21 +92,48 @@ def _analyse(arguments: argparse.Namespace) -> int:
     layers = None if arguments.layers is None else arguments.layers.split(",")
     with _client(arguments) as client:
         job = client.analyse(arguments.file, run=arguments.run, step=arguments.step, layers=layers)
-        if not arguments.wait:
-            print(job["id"])
-            return 0
-        print(f"job {job['id']}", file=sys.stderr)
-        try:
-            client.wait(job, on_progress=_show_progress)
-        finally:
-            print(file=sys.stderr)
-        _print_json(client.report(job["id"]))
+        return _follow(client, job, wait=arguments.wait)
+
+
+def _submit(arguments: argparse.Namespace) -> int:
+    content = sys.stdin.read() if arguments.file == "-" else Path(arguments.file).read_text(encoding="utf-8")
+    try:
+        job = json.loads(content)
+    except ValueError as error:
+        raise CollapseError(f"{arguments.file} is not JSON: {error}") from error
+    if not isinstance(job, dict) or "kind" not in job:
+        raise CollapseError(f"{arguments.file} must be a JSON object with a kind, such as train_dufm")
+    with _client(arguments) as client:
+        return _follow(client, client.submit(**job), wait=arguments.wait)
+
+
+def _follow(client: Client, job: JobView, *, wait: bool) -> int:
+    if not wait:
+        print(job["id"])
+        return 0
+    print(f"job {job['id']}", file=sys.stderr)
+    try:
+        client.wait(job, on_progress=_show_progress)
+    finally:
+        print(file=sys.stderr)
+    _print_json(client.report(job["id"]))
     return 0
 
 
 def _report(arguments: argparse.Namespace) -> int:
     with _client(arguments) as client:
         _print_json(client.report(arguments.job))
+    return 0
+
+
+def _artifact(arguments: argparse.Namespace) -> int:
+    with _client(arguments) as client:
+        if arguments.name is None:
+            for artifact in client.artifacts(arguments.job):
+                print(f"{artifact['size_bytes']:>12} {artifact['name']}")
+        else:
+            content = client.artifact(arguments.job, arguments.name)
+            Path(arguments.output or Path(arguments.name).name).write_bytes(content)
     return 0
 
 

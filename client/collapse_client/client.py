@@ -17,7 +17,7 @@ from urllib.parse import quote
 from collapse_client.errors import JobFailed, WaitTimeout
 from collapse_client.format.writer import write_tensors
 from collapse_client.transport import Transport
-from collapse_client.views import FeaturesView, JobView
+from collapse_client.views import ArtifactView, FeaturesView, JobView, PlotView
 
 ENDED = ("succeeded", "failed", "cancelled")
 LONGEST_HOLD_SECONDS = 60
@@ -137,7 +137,7 @@ class Client:
         return cast(JobView, self._call("GET", "jobs", job_id))
 
     def jobs(self, **filters: Any) -> Iterator[JobView]:
-        """Yield all jobs, newest first; `filters`: status, kind, run, tag, and limit, the size of a page."""
+        """Yield all jobs, newest first; `filters`: status, kind, run, tag, parent, and limit, the size of a page."""
         cursor = None
         while True:
             page = self._call("GET", "jobs", params={**filters, "cursor": cursor})
@@ -178,13 +178,43 @@ class Client:
         """Return the report of a job that has succeeded."""
         return cast("dict[str, Any]", self._call("GET", "jobs", job_id, "report"))
 
+    def artifacts(self, job_id: str) -> list[ArtifactView]:
+        """Return what an ended job left beside its report."""
+        return cast("list[ArtifactView]", self._call("GET", "jobs", job_id, "artifacts"))
+
+    def artifact(self, job_id: str, name: str) -> bytes:
+        """Return one of these files, such as `solution.safetensors`."""
+        return cast(bytes, self._call("GET", "jobs", job_id, "artifacts", name, binary=True))
+
+    def plots(self, job_id: str) -> list[PlotView]:
+        """Return the names and titles of a report's figures."""
+        return cast("list[PlotView]", self._call("GET", "jobs", job_id, "plots"))
+
+    def plot(self, job_id: str, name: str, format: str = "svg") -> bytes:
+        """Return a figure: `svg`, `png`, or `vl.json`, its Vega-Lite specification."""
+        return cast(bytes, self._call("GET", "jobs", job_id, "plots", f"{name}.{format}", binary=True))
+
     def cancel(self, job_id: str) -> JobView:
-        """Ask a job to stop; a running one does within a few seconds."""
+        """Ask a job, and its children, to stop; a running one does within a few seconds."""
         return cast(JobView, self._call("POST", "jobs", job_id, "cancel"))
 
     def delete_job(self, job_id: str) -> None:
-        """Remove an ended job and its report."""
+        """Remove an ended job with its report, its artifacts and its children."""
         self._call("DELETE", "jobs", job_id)
+
+    def optima(self, **filters: Any) -> list[dict[str, Any]]:
+        """Return the best known solutions of the DUFM; `filters`: num_classes, depth, decay."""
+        return cast("list[dict[str, Any]]", self._call("GET", "optima", params=filters))
+
+    def optimum(self, num_classes: int, depth: int, decay: float | None = None) -> dict[str, Any]:
+        """Return the best known solution for K classes, L weights and this decay: loss, ranks, references."""
+        cell = (str(num_classes), str(depth))
+        return cast("dict[str, Any]", self._call("GET", "optima", *cell, params={"decay": decay}))
+
+    def solution(self, num_classes: int, depth: int, decay: float | None = None) -> bytes:
+        """Return the matrices of that solution, H_1 and W_1 … W_L, as a safetensors file."""
+        path = (str(num_classes), str(depth), "solution.safetensors")
+        return cast(bytes, self._call("GET", "optima", *path, params={"decay": decay}, binary=True))
 
     def catalogue(self) -> Any:
         """Return every metric: name, title, formula, ideal, reference, scope."""

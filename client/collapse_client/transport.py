@@ -45,8 +45,9 @@ class Transport:
         hold_seconds: float = 0.0,
         repeatable: bool = True,
         patient: bool = False,
+        binary: bool = False,
     ) -> Any:
-        """Return the JSON of the answer, None for an empty one.
+        """Return the JSON of the answer, None for an empty one; of a `binary` answer, its bytes.
 
         The service may hold the answer back for `hold_seconds`. When it is busy or starting (429, 503), a `repeatable`
         request is sent again after the pause that it asks for; a `patient` one also when nobody answers.
@@ -56,7 +57,8 @@ class Transport:
         given = {name: value for name, value in (params or {}).items() if value is not None}
         for attempt in itertools.count():
             try:
-                return self._send(method, path, given, json, file, dict(headers or {}), hold_seconds)
+                response = self._send(method, path, given, json, file, dict(headers or {}), hold_seconds)
+                return response.content if binary and response.is_success else _answer(response)
             except (ServiceError, ServiceUnreachable) as error:
                 pause = _pause(error, attempt, repeatable=repeatable, patient=patient)
                 if pause is None or time.monotonic() + pause > deadline:
@@ -73,7 +75,7 @@ class Transport:
         file: str | os.PathLike[str] | None,
         headers: dict[str, str],
         hold_seconds: float,
-    ) -> Any:
+    ) -> httpx.Response:
         timeout = httpx.Timeout(self._timeout, read=self._timeout + hold_seconds)
         content = None
         if file is not None:
@@ -82,14 +84,13 @@ class Transport:
             headers["Content-Length"] = str(Path(file).stat().st_size)
             headers["Content-Type"] = "application/octet-stream"
         try:
-            response = self._http.request(
+            return self._http.request(
                 method, path, params=params, json=json, content=content, headers=headers, timeout=timeout
             )
         except httpx.TransportError as error:
             raise ServiceUnreachable(
                 f"The service at {self._url} does not answer ({error}): is it running, and is the address right?"
             ) from error
-        return _answer(response)
 
 
 def _blocks(path: str | os.PathLike[str]) -> Iterator[bytes]:

@@ -31,8 +31,21 @@ class Progress(TypedDict):
     eta_seconds: Optional[float]
 
 
+class ChildrenView(TypedDict):
+    """How the children of a job stand."""
+
+    total: int
+    ended: int
+    queued: int
+    running: int
+    succeeded: int
+    failed: int
+    cancelled: int
+    link: str
+
+
 class JobView(TypedDict, total=False):
-    """A job as it stands; `report` is there when it was waited for in `analyse`."""
+    """A job as it stands; `report` is there when it was waited for in `analyse`, `children` where it has any."""
 
     id: str
     kind: str
@@ -48,8 +61,29 @@ class JobView(TypedDict, total=False):
     parameters: dict[str, Any]
     error: Optional[JobError]
     parent: Optional[str]
+    children: ChildrenView
     links: dict[str, str]
     report: Optional[dict[str, Any]]
+
+
+class ArtifactView(TypedDict):
+    """A file beside a report."""
+
+    name: str
+    size_bytes: int
+    sha256: str
+    media_type: str
+    link: str
+
+
+class PlotView(TypedDict):
+    """A figure of a report, and where it can be had."""
+
+    name: str
+    title: str
+    svg: str
+    png: str
+    vega_lite: str
 
 
 class LayerView(TypedDict):

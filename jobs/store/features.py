@@ -157,11 +157,6 @@ class FeaturesStore:
         with self.database.read() as session:
             return list(session.scalars(query))
 
-    def referenced(self, digests: Sequence[str]) -> set[str]:
-        """Which of these blobs some part refers to."""
-        with self.database.read() as session:
-            return set(session.scalars(select(FeaturesPart.sha256).where(FeaturesPart.sha256.in_(digests))))
-
 
 def _needs(features_id: str) -> Any:
     return (Job.features_id == features_id) & Job.status.not_in(ENDED)

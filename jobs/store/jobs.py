@@ -5,17 +5,18 @@ job is written only by the holder of its lease token.
 """
 
 import secrets
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import and_, delete, exists, insert, or_, select, update
+from sqlalchemy import and_, delete, exists, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, aliased
 
 from jobs.errors import Conflict, IdempotencyKeyReused, NotFound
 from jobs.store.database import Database
+from jobs.store.families import PHASE, cancel_children, child_started, children_ended, children_moved
+from jobs.store.records import ArtifactFile, Filter, MeasurementRow, NewJob, Standing
 from jobs.tables import (
     CANCELLED,
     ENDED,
@@ -23,6 +24,7 @@ from jobs.tables import (
     QUEUED,
     RUNNING,
     SUCCEEDED,
+    Artifact,
     Features,
     Job,
     JobTag,
@@ -30,50 +32,6 @@ from jobs.tables import (
     StoredReport,
     new_id,
 )
-
-
-@dataclass(frozen=True)
-class NewJob:
-    """What a job is made of. `features_id` is the feature set that the command reads, if any."""
-
-    kind: str
-    parameters: Mapping[str, Any]
-    features_id: str | None = None
-    run: str | None = None
-    step: int | None = None
-    tags: Sequence[str] = ()
-    idempotency_key: str | None = None
-    idempotency_fingerprint: str | None = None
-
-
-@dataclass(frozen=True)
-class Filter:
-    """Which jobs to list; `after` is the (created_at, id) of the last one seen."""
-
-    status: str | None = None
-    kind: str | None = None
-    run: str | None = None
-    tag: str | None = None
-    after: tuple[datetime, str] | None = None
-
-
-@dataclass(frozen=True)
-class MeasurementRow:
-    """One number of a report."""
-
-    layer: str
-    layer_index: int
-    metric: str
-    value: float | None
-
-
-@dataclass(frozen=True)
-class Standing:
-    """What the owner of a lease learns when it renews it."""
-
-    lease_held: bool
-    cancel_requested_at: datetime | None = None
-
 
 FREED: dict[str, Any] = {"lease_token": None, "lease_expires_at": None, "version": Job.version + 1}
 """What every end of an ownership writes."""
@@ -96,38 +54,28 @@ class JobStore:
     # -- clients ---------------------------------------------------------------------------------------------------
 
     def create(self, new: NewJob) -> tuple[Job, bool]:
-        """Commit a queued job; (job, True), or (the job that the same idempotency key made before, False)."""
+        """Commit a queued job with its children; (job, True), or (the job that the same key made before, False)."""
         if new.idempotency_key and (earlier := self._replayed(new)):
             return earlier, False
         now = self.database.now()
-        job = Job(
-            id=new_id("job"),
-            kind=new.kind,
-            status=QUEUED,
-            parameters=dict(new.parameters),
-            features_id=new.features_id,
-            run=new.run,
-            step=new.step,
-            tags=list(new.tags),
-            version=1,
-            attempts=0,
-            created_at=now,
-            queued_at=now,
-            idempotency_key=new.idempotency_key,
-            idempotency_fingerprint=new.idempotency_fingerprint,
-        )
+        job = _row(new, now)
+        children = [_row(child, now, parent=job, index=index) for index, child in enumerate(new.children)]
+        needed = sorted({row.features_id for row in (job, *children) if row.features_id})
         try:
             with self.database.write() as session:
-                if new.features_id:
-                    require_ready(session, new.features_id)
+                for features_id in needed:
+                    require_ready(session, features_id)
                 session.add(job)
                 session.flush()
-                session.add_all(JobTag(job_id=job.id, tag=tag) for tag in dict.fromkeys(new.tags))
+                session.add_all(children)
+                session.flush()
+                tags = dict.fromkeys(new.tags)
+                session.add_all(JobTag(job_id=row.id, tag=tag) for row in (job, *children) for tag in tags)
         except IntegrityError:
-            if new.idempotency_key and (earlier := self._replayed(new)):  # the same request raced us
+            if new.idempotency_key and (earlier := self._replayed(new)):
                 return earlier, False
-            if new.features_id:  # deleted between our look and our insert
-                raise features_not_found(new.features_id) from None
+            if needed:  # deleted between our look and our insert
+                raise features_not_found(needed[0]) from None
             raise
         return job, True
 
@@ -159,7 +107,8 @@ class JobStore:
     def list(self, where: Filter, *, limit: int) -> list[Job]:
         """Newest first."""
         query = select(Job).order_by(Job.created_at.desc(), Job.id.desc()).limit(limit)
-        for column, value in ((Job.status, where.status), (Job.kind, where.kind), (Job.run, where.run)):
+        asked = {Job.status: where.status, Job.kind: where.kind, Job.run: where.run, Job.parent_id: where.parent}
+        for column, value in asked.items():
             if value is not None:
                 query = query.where(column == value)
         if where.tag is not None:
@@ -170,6 +119,25 @@ class JobStore:
         with self.database.read() as session:
             return list(session.scalars(query))
 
+    def children(self, parent_id: str) -> Sequence[Job]:
+        """The children of a job, in their order."""
+        query = select(Job).where(Job.parent_id == parent_id).order_by(Job.child_index)
+        with self.database.read() as session:
+            return session.scalars(query).all()
+
+    def children_by_status(self, parent_ids: Sequence[str]) -> dict[str, dict[str, int]]:
+        """How many children each of these jobs has in each state; what is zero is left out."""
+        query = (
+            select(Job.parent_id, Job.status, func.count())
+            .where(Job.parent_id.in_(parent_ids))
+            .group_by(Job.parent_id, Job.status)
+        )
+        counts: dict[str, dict[str, int]] = {parent_id: {} for parent_id in parent_ids}
+        with self.database.read() as session:
+            for parent_id, status, number in session.execute(query):
+                counts[str(parent_id)][status] = number
+        return counts
+
     def report(self, job_id: str) -> StoredReport:
         """The report of a succeeded job; `Conflict` while there is none."""
         with self.database.read() as session:
@@ -179,7 +147,16 @@ class JobStore:
         job = self.get(job_id)
         if job.status in (FAILED, CANCELLED):
             raise NotFound("report_not_found", f"Job {job_id} {job.status} and has no report; its view says why.")
-        raise Conflict("job_not_finished", f"Job {job_id} is {job.status}. Ask again when it has ended.")
+        raise not_finished(job)
+
+    def artifacts(self, job_id: str) -> Sequence[Artifact]:
+        """What an ended job left beside its report, by name; `Conflict` before its end."""
+        query = select(Artifact).where(Artifact.job_id == job_id).order_by(Artifact.name)
+        with self.database.read() as session:
+            found = session.scalars(query).all()
+        if not found and (job := self.get(job_id)).status not in ENDED:
+            raise not_finished(job)
+        return found
 
     def previous_report(self, job_id: str) -> str | None:
         """The report, as JSON, of the greatest step before this job's of its run and kind; the newest of equal."""
@@ -196,9 +173,10 @@ class JobStore:
             return session.scalar(query)
 
     def request_cancel(self, job_id: str) -> Job:
-        """Cancel a queued job at once; ask the owner of a running one to stop."""
+        """Cancel a queued job at once; ask the owner of a running one to stop; of a parent, all its children so."""
         now = self.database.now()
         with self.database.write() as session:
+            cancelled_children = cancel_children(session, job_id, now)
             job = session.get(Job, job_id, with_for_update=True)
             if job is None:
                 raise job_not_found(job_id)
@@ -206,19 +184,33 @@ class JobStore:
                 raise Conflict("job_already_finished", f"Job {job_id} has {job.status} already; nothing was cancelled.")
             job.cancel_requested_at = job.cancel_requested_at or now
             job.version += 1
-            if job.status == QUEUED:
+            if job.status == QUEUED and not job.pending_children:
                 job.status, job.finished_at = CANCELLED, now
+                children_ended(session, [job.parent_id], now)
+            children_ended(session, [job_id] * cancelled_children, now)
+            session.flush()
+            session.refresh(job)
         return job
 
-    def delete(self, job_id: str) -> None:
-        """Remove an ended job with its report and measurements."""
+    def delete(self, job_id: str) -> Sequence[str]:
+        """Remove an ended job with all that hangs on it, its children too; the digests that it referred to."""
         with self.database.write() as session:
             job = session.get(Job, job_id, with_for_update=True)
             if job is None:
                 raise job_not_found(job_id)
             if job.status not in ENDED:
                 raise Conflict("job_not_finished", f"Job {job_id} is {job.status}. Cancel it first, then delete it.")
+            parent = session.get(Job, job.parent_id) if job.parent_id else None
+            if parent is not None and parent.status not in ENDED:
+                raise Conflict(
+                    "parent_not_finished",
+                    f"Job {parent.id}, the parent of this one, is {parent.status} and needs its children. Wait for its "
+                    "end or cancel it; deleting it deletes its children.",
+                )
+            theirs = select(Job.id).where(or_(Job.id == job_id, Job.parent_id == job_id))
+            digests = session.scalars(select(Artifact.sha256).where(Artifact.job_id.in_(theirs))).all()
             session.execute(delete(Job).where(Job.id == job_id))
+        return digests
 
     # -- the worker that owns the job ------------------------------------------------------------------------------
 
@@ -227,23 +219,26 @@ class JobStore:
         now = self.database.now()
         statement = (
             update(Job)
-            .where(Job.id == job_id, Job.status == QUEUED)
+            .where(Job.id == job_id, Job.status == QUEUED, Job.pending_children == 0)
             .values(
                 status=RUNNING,
                 attempts=Job.attempts + 1,
                 lease_token=secrets.token_hex(16),
                 lease_expires_at=now + timedelta(seconds=lease_seconds),
-                started_at=now,
                 progress_at=now,
-                phase="starting",
-                current=0,
-                total=None,
+                # Of a parent they tell of its children, until its own command tells more.
+                started_at=func.coalesce(Job.started_at, now),
+                phase=func.coalesce(Job.phase, "starting"),
+                current=func.coalesce(Job.current, 0),
                 version=Job.version + 1,
             )
             .returning(Job)
         )
         with self.database.write() as session:
-            return session.scalar(statement)
+            job = session.scalar(statement)
+            if job is not None:
+                child_started(session, job.parent_id, now)
+        return job
 
     def renew(self, job_id: str, token: str, *, lease_seconds: float) -> Standing:
         """Prolong the lease; tells whether it is still held and whether a cancel was asked for."""
@@ -268,46 +263,85 @@ class JobStore:
             row = session.execute(statement).one_or_none()
         return Standing(lease_held=row is not None, cancel_requested_at=row[0] if row else None)
 
-    def succeed(self, job_id: str, token: str, *, body: str, etag: str, measurements: Sequence[MeasurementRow]) -> bool:
-        """Write the end, the report and its measurements together; False if the lease is no longer ours."""
+    def succeed(
+        self,
+        job_id: str,
+        token: str,
+        *,
+        body: str,
+        etag: str,
+        measurements: Sequence[MeasurementRow],
+        artifacts: Sequence[ArtifactFile] = (),
+    ) -> bool:
+        """Write the end, the report and all that belongs to it together; False if the lease is no longer ours."""
+        now = self.database.now()
         with self.database.write() as session:
-            job = session.scalar(_end(job_id, token, SUCCEEDED, self.database.now(), current=Job.total).returning(Job))
+            job = session.scalar(_end(job_id, token, SUCCEEDED, now, current=Job.total).returning(Job))
             if job is None:
                 return False
-            session.add(StoredReport(job_id=job_id, body=body, etag=etag, created_at=self.database.now()))
-            rows = [
-                {
-                    "job_id": job_id,
-                    "run": job.run,
-                    "step": job.step,
-                    "layer": row.layer,
-                    "layer_index": row.layer_index,
-                    "metric": row.metric,
-                    "value": row.value,
-                }
-                for row in measurements
-            ]
-            if rows:
-                session.execute(insert(Measurement), rows)
+            session.add(StoredReport(job_id=job_id, body=body, etag=etag, created_at=now))
+            if measurements:
+                session.execute(insert(Measurement), [_measurement(job, row) for row in measurements])
+            if artifacts:
+                session.execute(insert(Artifact), [{"job_id": job_id, **vars(file)} for file in artifacts])
+            children_ended(session, [job.parent_id], now)
         return True
 
     def fail(self, job_id: str, token: str, *, code: str, detail: str) -> bool:
         """End the job as failed; False if the lease is no longer ours."""
-        return self._finish(_end(job_id, token, FAILED, self.database.now(), error_code=code, error_detail=detail))
+        return self._end_without_report(job_id, token, FAILED, error_code=code, error_detail=detail)
 
     def confirm_cancel(self, job_id: str, token: str) -> bool:
         """The owner has stopped: only now the row says cancelled."""
-        return self._finish(_end(job_id, token, CANCELLED, self.database.now()))
+        return self._end_without_report(job_id, token, CANCELLED)
+
+    def _end_without_report(self, job_id: str, token: str, status: str, **values: Any) -> bool:
+        now = self.database.now()
+        with self.database.write() as session:
+            job = session.scalar(_end(job_id, token, status, now, **values).returning(Job))
+            if job is not None:
+                children_ended(session, [job.parent_id], now)
+        return job is not None
 
     def release(self, job_id: str, token: str) -> bool:
         """Hand the job back without burning an attempt: the worker is being stopped, the job is not at fault."""
-        return self._finish(
-            update(Job).where(*_owned(job_id, token)).values(attempts=Job.attempts - 1, **BACK_IN_THE_QUEUE)
-        )
-
-    def _finish(self, statement: Any) -> bool:
+        values = {**BACK_IN_THE_QUEUE, "attempts": Job.attempts - 1}
+        statement = update(Job).where(*_owned(job_id, token)).values(values).returning(Job)
         with self.database.write() as session:
-            return session.execute(statement.returning(Job.id)).first() is not None
+            job = session.scalar(statement)
+            if job is not None:
+                children_moved(session, [job.parent_id])
+        return job is not None
+
+
+def _row(new: NewJob, now: datetime, *, parent: Job | None = None, index: int | None = None) -> Job:
+    return Job(
+        id=new_id("job"),
+        kind=new.kind,
+        status=QUEUED,
+        parameters=dict(new.parameters),
+        features_id=new.features_id,
+        run=new.run,
+        step=new.step,
+        tags=list(new.tags),
+        version=1,
+        phase=PHASE if new.children else None,
+        current=0 if new.children else None,
+        total=len(new.children) or None,
+        attempts=0,
+        created_at=now,
+        queued_at=now,
+        idempotency_key=new.idempotency_key,
+        idempotency_fingerprint=new.idempotency_fingerprint,
+        parent_id=parent.id if parent else None,
+        child_index=index,
+        num_children=len(new.children),
+        pending_children=len(new.children),
+    )
+
+
+def _measurement(job: Job, row: MeasurementRow) -> dict[str, Any]:
+    return {"job_id": job.id, "run": job.run, "step": job.step, **vars(row)}
 
 
 def _owned(job_id: str, token: str) -> tuple[Any, ...]:
@@ -321,6 +355,11 @@ def _end(job_id: str, token: str, status: str, now: datetime, **values: Any) -> 
 def job_not_found(job_id: str) -> NotFound:
     """The same words wherever a job is looked for."""
     return NotFound("job_not_found", f"There is no job {job_id!r}. GET /v1/jobs lists the jobs there are.")
+
+
+def not_finished(job: Job) -> Conflict:
+    """The same words wherever something is asked for that comes with the end of a job."""
+    return Conflict("job_not_finished", f"Job {job.id} is {job.status}. Ask again when it has ended.")
 
 
 def features_not_found(features_id: str) -> NotFound:

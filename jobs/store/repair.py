@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import Any
 
 from sqlalchemy import func, or_, select, update
 
 from jobs.store.database import Database
+from jobs.store.families import children_ended, children_moved
 from jobs.store.jobs import BACK_IN_THE_QUEUE, FREED
 from jobs.tables import CANCELLED, FAILED, QUEUED, RUNNING, Job
 
@@ -34,36 +36,34 @@ class RepairStore:
     def expire_leases(self, *, max_attempts: int) -> Expired:
         """End or requeue every running job whose owner has not renewed its lease."""
         now = self.database.now()
-        overdue = (Job.status == RUNNING, Job.lease_expires_at < now)
-        cancel = (
-            update(Job)
-            .where(*overdue, Job.cancel_requested_at.is_not(None))
-            .values(status=CANCELLED, finished_at=now, **FREED)
-        )
-        fail = (
-            update(Job)
-            .where(*overdue, Job.attempts >= max_attempts)
-            .values(
-                status=FAILED,
-                finished_at=now,
-                error_code="worker_lost",
-                error_detail=WORKER_LOST.format(attempts=max_attempts),
-                **FREED,
-            )
-        )
-        requeue = update(Job).where(*overdue).values(**BACK_IN_THE_QUEUE)
         with self.database.write() as session:
-            cancelled, failed, requeued = (
-                list(session.scalars(statement.returning(Job.id))) for statement in (cancel, fail, requeue)
+            # In one order, and those not whose owners are just writing: no two transactions wait for each other.
+            lost = session.scalars(
+                select(Job.id)
+                .where(Job.status == RUNNING, Job.lease_expires_at < now)
+                .order_by(Job.id)
+                .with_for_update(skip_locked=True)
+            ).all()
+            overdue = (Job.id.in_(lost), Job.status == RUNNING)
+            statements = (
+                _cancel(overdue, now),
+                _fail(overdue, now, max_attempts),
+                update(Job).where(*overdue).values(**BACK_IN_THE_QUEUE),
             )
-        return Expired(requeued=requeued, failed=failed, cancelled=cancelled)
+            cancelled, failed, requeued = (
+                session.execute(statement.returning(Job.id, Job.parent_id)).all() for statement in statements
+            )
+            children_moved(session, [row.parent_id for row in requeued])
+            children_ended(session, [row.parent_id for row in (*cancelled, *failed)], now)
+        return Expired(*([row.id for row in rows] for rows in (requeued, failed, cancelled)))
 
     def perhaps_unsent(self, *, older_than_seconds: float, limit: int = 1000) -> list[str]:
         """Queued jobs whose message could not be sent, or was sent so long ago that it may be lost; oldest first."""
         before = self.database.now() - timedelta(seconds=older_than_seconds)
         query = (
             select(Job.id)
-            .where(Job.status == QUEUED, or_(Job.queued_at.is_(None), Job.queued_at < before))
+            .where(Job.status == QUEUED, Job.pending_children == 0)
+            .where(or_(Job.queued_at.is_(None), Job.queued_at < before))
             .order_by(Job.created_at)
             .limit(limit)
         )
@@ -76,13 +76,35 @@ class RepairStore:
             with self.database.write() as session:
                 session.execute(update(Job).where(Job.id.in_(job_ids)).values(queued_at=self.database.now()))
 
-    def mark_unsent(self, job_id: str) -> None:
-        """The broker did not take the message: the next sweep sends it."""
+    def mark_unsent(self, job_ids: Sequence[str]) -> None:
+        """The broker did not take their messages: the next sweep sends them."""
         with self.database.write() as session:
-            session.execute(update(Job).where(Job.id == job_id, Job.status == QUEUED).values(queued_at=None))
+            session.execute(update(Job).where(Job.id.in_(job_ids), Job.status == QUEUED).values(queued_at=None))
 
     def count_by_status(self) -> dict[str, int]:
         """How many jobs there are in each state."""
         with self.database.read() as session:
             rows = session.execute(select(Job.status, func.count()).group_by(Job.status))
             return dict(rows.all())
+
+
+def _cancel(overdue: tuple[Any, ...], now: datetime) -> Any:
+    return (
+        update(Job)
+        .where(*overdue, Job.cancel_requested_at.is_not(None))
+        .values(status=CANCELLED, finished_at=now, **FREED)
+    )
+
+
+def _fail(overdue: tuple[Any, ...], now: datetime, max_attempts: int) -> Any:
+    return (
+        update(Job)
+        .where(*overdue, Job.attempts >= max_attempts)
+        .values(
+            status=FAILED,
+            finished_at=now,
+            error_code="worker_lost",
+            error_detail=WORKER_LOST.format(attempts=max_attempts),
+            **FREED,
+        )
+    )

@@ -75,8 +75,9 @@ def run_jobs(make_settings: Callable[..., Settings]) -> Iterator[Callable[[], No
     """Runs every job whose message is in the broker, as a worker's child does."""
     services = create_services(make_settings())
     runner = Runner(
-        settings=services.settings, jobs=services.jobs, feature_sets=services.feature_sets, device="cpu",
-        service_version="test", stopping=threading.Event(),
+        settings=services.settings, jobs=services.jobs, feature_sets=services.feature_sets,
+        artifacts=services.artifacts, queue=services.queue, device="cpu", service_version="test",
+        stopping=threading.Event(),
     )  # fmt: skip
 
     def run() -> None:

@@ -140,12 +140,48 @@ def test_a_json_body_over_its_limit_is_a_problem_too(client) -> None:
         ({"kind": "measure_collapse", "features": "f", "spectrum": ["x"]}, "/spectrum"),
         ({"kind": "measure_collapse", "features": "f", "tags": ["x" * 65]}, "/tags/0"),
         ([], ""),
+        ({}, "/kind"),
+        ({"kind": None}, "/kind"),
+        ({"kind": "train_dufm", "weight_decay": -1}, "/weight_decay"),
+        ({"kind": "train_dufm", "weight_decay": [0.1, 0.1, -1, 0.1]}, "/weight_decay/2"),
+        ({"kind": "train_dufm", "weight_decay": "little"}, "/weight_decay"),
+        ({"kind": "train_dufm", "width": []}, "/width"),
+        ({"kind": "train_dufm", "width": [0, 1, 1, 1]}, "/width/0"),
+        ({"kind": "train_dufm", "width": 1.5}, "/width"),
+        ({"kind": "train_dufm", "weight_decay": [0.1]}, ""),
+        ({"kind": "train_dufm", "stop_when": {"loss": 1}}, "/stop_when/loss"),
+        ({"kind": "train_dufm", "train_dufm": 1}, "/train_dufm"),
+        ({"kind": "find_dufm_optimum", "width": [1, 2, "three", 4]}, "/width/2"),
+        ({"kind": "sweep_dufm", "grid": {"depth": [2]}}, "/base"),
+        ({"kind": "sweep_dufm", "base": {"depth": 2}, "grid": {"depth": [2]}}, "/base/kind"),
+        ({"kind": "sweep_dufm", "base": {"kind": "sweep_dufm"}, "grid": {"depth": [2]}}, "/base/kind"),
+        ({"kind": "sweep_dufm", "base": {"kind": "train_dufm", "depth": 0}, "grid": {"depth": [2]}}, "/base/depth"),
+        ({"kind": "sweep_dufm", "base": {"kind": "train_dufm"}, "grid": {"depth": []}}, "/grid/depth"),
+        ({"kind": "sweep_dufm", "base": {"kind": "train_dufm"}, "grid": {"depth": [0]}}, ""),
     ],
 )
 def test_a_wrong_field_is_pointed_at(client, body, pointer) -> None:
     response = client.post("/v1/jobs", json=body)
     assert (response.status_code, response.json()["code"]) == (422, "invalid_request")
     assert [error["pointer"] for error in response.json()["errors"]] == [pointer]
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ({"kind": "train_a_cat"}, ['there is no "train_a_cat"', "'measure_collapse'", "'train_dufm'", "'sweep_dufm'"]),
+        ({}, ["/kind: Field required"]),
+        ({"kind": "train_dufm", "weight_decay": [0.1]}, ["weight_decay has 1 values and depth is 4"]),
+        ({"kind": "sweep_dufm", "base": {"kind": "train_dufm"}, "grid": {"depth": [0]}}, ["at {'depth': 0}"]),
+        ({"kind": "train_dufm", "weight_decay": -1}, ["greater than or equal to 0"]),
+        ({"kind": "train_dufm", "num_classes": 1000, "samples_per_class": 10000, "runs": 1024}, ["GiB", "fewer runs"]),
+    ],
+)
+def test_the_words_say_what_is_wrong(client, body, words) -> None:
+    problem = client.post("/v1/jobs", json=body).json()
+    assert problem["code"] == "invalid_request"
+    assert len(problem["errors"]) == 1
+    assert all(word in problem["detail"] for word in words), problem["detail"]
 
 
 def test_an_unknown_layer_names_those_there_are(client, file_of) -> None:
@@ -184,6 +220,16 @@ def test_an_unknown_layer_names_those_there_are(client, file_of) -> None:
         ("POST", "/v1/features?parts=closed", 422, "invalid_request"),
         ("GET", "/v1/jobs/%00", 404, "job_not_found"),
         ("GET", "/v1/jobs?run=%00", 422, "invalid_request"),
+        ("GET", "/v1/jobs?parent=%00", 422, "invalid_request"),
+        ("GET", "/v1/jobs/job_x/artifacts", 404, "job_not_found"),
+        ("GET", "/v1/jobs/job_x/artifacts/a.csv", 404, "job_not_found"),
+        ("GET", "/v1/jobs/job_x/plots", 404, "job_not_found"),
+        ("GET", "/v1/jobs/job_x/plots/loss.svg", 404, "job_not_found"),
+        ("GET", "/v1/optima/1/1", 404, "optimum_not_found"),
+        ("GET", "/v1/optima/10/4?decay=0.0041", 404, "optimum_not_found"),
+        ("GET", "/v1/optima/10/4?decay=nan", 422, "invalid_request"),
+        ("GET", "/v1/optima/ten/4", 422, "invalid_request"),
+        ("GET", "/v1/optima/99999999999999999999/4", 422, "invalid_request"),
     ],
 )
 def test_every_refusal_is_a_problem(client, method, path, status, code) -> None:

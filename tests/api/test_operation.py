@@ -46,7 +46,12 @@ def test_the_contract_is_in_the_openapi_document(client) -> None:
         "/v1/features/{features_id}/parts/{index}": {"put"}, "/v1/features/{features_id}/complete": {"post"},
         "/v1/jobs": {"get", "post"}, "/v1/jobs/{job_id}": {"get", "delete"}, "/v1/jobs/{job_id}/events": {"get"},
         "/v1/jobs/{job_id}/cancel": {"post"}, "/v1/jobs/{job_id}/report": {"get"}, "/v1/analyses": {"post"},
+        "/v1/jobs/{job_id}/artifacts": {"get"}, "/v1/jobs/{job_id}/artifacts/{name}": {"get"},
+        "/v1/jobs/{job_id}/plots": {"get"}, "/v1/jobs/{job_id}/plots/{name}.svg": {"get"},
+        "/v1/jobs/{job_id}/plots/{name}.png": {"get"}, "/v1/jobs/{job_id}/plots/{name}.vl.json": {"get"},
         "/v1/catalogue": {"get"}, "/v1/schemas/report.json": {"get"},
+        "/v1/optima": {"get"}, "/v1/optima/{num_classes}/{depth}": {"get"},
+        "/v1/optima/{num_classes}/{depth}/solution.safetensors": {"get"},
         "/healthz": {"get"}, "/readyz": {"get"}, "/metrics": {"get"},
     }  # fmt: skip
     assert {path: set(operations) for path, operations in paths.items()} == expected

@@ -1,5 +1,6 @@
 """The command line: what it prints, where, and its exit status."""
 
+import io
 import json
 import sys
 from importlib import metadata
@@ -43,6 +44,39 @@ def test_analyse_waits_for_the_report(service, capsys, feature_file):
     printed = capsys.readouterr()
     assert json.loads(printed.out) == {"layers": []}
     assert "50%" in printed.err
+
+
+@pytest.mark.parametrize("where", ["file", "-"])
+def test_submit_sends_what_the_file_says(service, capsys, monkeypatch, tmp_path, where):
+    body = {"kind": "train_dufm", "depth": 3, "run": "r", "tags": ["a"], "stop_when": None}
+    path = tmp_path / "job.json"
+    path.write_text(json.dumps(body))
+    monkeypatch.setattr(sys, "stdin", io.StringIO(path.read_text()))
+    for answer in (job("queued"), job("succeeded"), {"training": {}}):
+        service.will_answer(200, answer)
+    file = str(path) if where == "file" else "-"
+    assert cli.main(["submit", file, "--wait", "--url", service.url]) == 0
+    assert json.loads(capsys.readouterr().out) == {"training": {}}
+    assert json.loads(service.requests[0][3]) == body
+
+
+@pytest.mark.parametrize(("content", "word"), [("{", "not JSON"), ("[]", "a kind"), ('{"depth": 3}', "a kind")])
+def test_submit_refuses_what_is_no_job(service, capsys, tmp_path, content, word):
+    path = tmp_path / "job.json"
+    path.write_text(content)
+    assert cli.main(["submit", str(path), "--url", service.url]) == 1
+    assert word in capsys.readouterr().err
+
+
+def test_artifacts_are_listed_and_fetched(service, capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    service.will_answer(200, [{"name": "sweep.csv", "size_bytes": 4}])
+    assert cli.main(["artifact", "job_1", "--url", service.url]) == 0
+    assert capsys.readouterr().out.split() == ["4", "sweep.csv"]
+    for arguments in ([], ["--output", "mine"]):
+        service.will_answer(200, b"a,b\n")
+        assert cli.main(["artifact", "job_1", "sweep.csv", *arguments, "--url", service.url]) == 0
+    assert (tmp_path / "sweep.csv").read_bytes() == (tmp_path / "mine").read_bytes() == b"a,b\n"
 
 
 def test_report(service, capsys, monkeypatch):

@@ -45,6 +45,11 @@ def feature_file(tmp_path):
         (lambda client: client.cancel("job_1"), 202, "POST /v1/jobs/job_1/cancel"),
         (lambda client: client.delete_job("job_1"), 204, "DELETE /v1/jobs/job_1"),
         (lambda client: client.catalogue(), 200, "GET /v1/catalogue"),
+        (lambda client: client.artifacts("job_1"), 200, "GET /v1/jobs/job_1/artifacts"),
+        (lambda client: client.plots("job_1"), 200, "GET /v1/jobs/job_1/plots"),
+        (lambda client: client.optima(depth=4), 200, "GET /v1/optima?depth=4"),
+        (lambda client: client.optimum(10, 4), 200, "GET /v1/optima/10/4"),
+        (lambda client: client.optimum(10, 4, 0.004), 200, "GET /v1/optima/10/4?decay=0.004"),
     ],
 )
 def test_each_call_is_a_line_of_the_contract(service, client, call, status, sent):
@@ -54,6 +59,30 @@ def test_each_call_is_a_line_of_the_contract(service, client, call, status, sent
     ((method, path, headers, _),) = service.requests
     assert f"{method} {path}" == sent
     assert headers["Authorization"] == "Bearer secret"
+
+
+@pytest.mark.parametrize(
+    ("call", "sent"),
+    [
+        (lambda client: client.artifact("job_1", "a b.csv"), "GET /v1/jobs/job_1/artifacts/a%20b.csv"),
+        (lambda client: client.plot("job_1", "loss"), "GET /v1/jobs/job_1/plots/loss.svg"),
+        (lambda client: client.plot("job_1", "loss", "vl.json"), "GET /v1/jobs/job_1/plots/loss.vl.json"),
+        (lambda client: client.solution(10, 4, 0.004), "GET /v1/optima/10/4/solution.safetensors?decay=0.004"),
+    ],
+)
+@pytest.mark.parametrize("content", [b"\x00\xff", b"", b"{}"])
+def test_files_come_as_they_are(service, client, call, sent, content):
+    service.will_answer(200, content)
+    assert call(client) == content
+    ((method, path, _, _),) = service.requests
+    assert f"{method} {path}" == sent
+
+
+def test_a_file_that_is_not_there_is_told(service, client):
+    service.will_refuse(404, "artifact_not_found", "Job job_1 has no artifact 'b': it has a.")
+    with pytest.raises(ServiceError, match="it has a") as refused:
+        client.artifact("job_1", "b")
+    assert (refused.value.status, refused.value.code) == (404, "artifact_not_found")
 
 
 def test_without_a_key_none_is_sent(service):

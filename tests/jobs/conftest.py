@@ -2,11 +2,14 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from schema import migrated
 
-from jobs.store import Database, FeaturesStore, JobStore, NewJob, RepairStore
+from jobs.blobs import Blobs
+from jobs.files import FileStore
+from jobs.store import BlobStore, Database, FeaturesStore, JobStore, NewJob, RepairStore
 
 
 class MovableClock:
@@ -47,6 +50,11 @@ def features(database: Database) -> FeaturesStore:
 @pytest.fixture
 def repair(database: Database) -> RepairStore:
     return RepairStore(database)
+
+
+@pytest.fixture
+def blobs(database: Database, tmp_path: Path) -> Blobs:
+    return Blobs(FileStore(tmp_path / "blobs"), BlobStore(database))
 
 
 @pytest.fixture

@@ -11,15 +11,14 @@ from feature_files import feature_arrays, moments_of, split, write_file
 from collapse_client.format import FeatureFile, FormatError, InvalidFeatures, MomentsFile
 from jobs.errors import Conflict, NotFound, StorageFull
 from jobs.feature_sets import FeatureSets
-from jobs.files import FileStore, StagedFile
+from jobs.files import StagedFile
 from jobs.settings import Settings
 from jobs.tables import FeaturesPart
 
 
 @pytest.fixture
-def sets(features, tmp_path: Path) -> FeatureSets:
-    settings = Settings(data_dir=tmp_path, blob_grace_seconds=0)
-    return FeatureSets(settings, features, FileStore(settings.blob_folder))
+def sets(features, blobs) -> FeatureSets:
+    return FeatureSets(Settings(), features, blobs)
 
 
 @pytest.fixture
@@ -33,7 +32,7 @@ def staged(sets: FeatureSets, tmp_path: Path) -> Callable[..., StagedFile]:
     return stage
 
 
-def blobs(sets: FeatureSets) -> set[str]:
+def kept(sets: FeatureSets) -> set[str]:
     return set(sets.files.untouched(for_seconds=-1))
 
 
@@ -44,7 +43,7 @@ def test_a_file_becomes_a_set(sets, staged) -> None:
     assert created
     assert (row.status, row.num_samples, row.class_counts) == ("ready", 40, {str(k): 10 for k in range(4)})
     assert [layer["name"] for layer in row.layers] == ["layer1", "layer0"]
-    assert blobs(sets) == {row.sha256}
+    assert kept(sets) == {row.sha256}
     with sets.open(row.id) as opened:
         assert opened.layers == ("layer1", "layer0")
         assert opened.parts[0].labels().tolist() == arrays["labels"].tolist()
@@ -57,11 +56,11 @@ def test_the_same_bytes_are_one_set_and_one_blob(sets, staged) -> None:
             rows.append(sets.add_whole(file, layer_order=order)[0].id)
     assert rows[0] == rows[1]  # the order asked for is the file's own
     assert rows[2] != rows[0]
-    assert len(blobs(sets)) == 1
+    assert len(kept(sets)) == 1
     sets.delete(rows[0])
-    assert len(blobs(sets)) == 1  # the other set still has it
+    assert len(kept(sets)) == 1  # the other set still has it
     sets.delete(rows[2])
-    assert blobs(sets) == set()
+    assert kept(sets) == set()
 
 
 def test_a_refused_file_leaves_nothing(sets, staged) -> None:
@@ -69,7 +68,7 @@ def test_a_refused_file_leaves_nothing(sets, staged) -> None:
     arrays["features.layer0"][7, 2] = float("nan")
     with staged(arrays) as file, pytest.raises(FormatError, match=r"features\.layer0.*row 7"):
         sets.add_whole(file, layer_order=None)
-    assert blobs(sets) == set()
+    assert kept(sets) == set()
     assert list(sets.files.staging.iterdir()) == []
 
 
@@ -207,7 +206,7 @@ def test_features_in_use_stay(sets, staged, jobs, new_job, clock) -> None:
     assert sets.delete_expired() == 1
     with pytest.raises(NotFound):
         sets.store.get(row.id)
-    assert blobs(sets) == set()
+    assert kept(sets) == set()
     with pytest.raises(NotFound):
         jobs.create(new_job(features_id=row.id))
 
@@ -220,14 +219,14 @@ def test_a_job_on_an_open_set_is_refused(sets, jobs, new_job) -> None:
 
 def test_garbage_goes_and_missing_blobs_are_survived(sets, staged) -> None:
     with staged(feature_arrays(seed=1)) as file:
-        kept, _ = sets.add_whole(file, layer_order=None)
+        row, _ = sets.add_whole(file, layer_order=None)
     orphan = staged(feature_arrays(seed=2))
     sets.files.keep(orphan)  # as a crash between file and row leaves it
-    assert len(blobs(sets)) == 2
-    assert sets.collect_garbage() == 1
-    assert blobs(sets) == {kept.sha256}
-    sets.files.path(kept.sha256).unlink()
-    sets.delete(kept.id)
+    assert len(kept(sets)) == 2
+    assert sets.blobs.collect_garbage(grace_seconds=0) == 1
+    assert kept(sets) == {row.sha256}
+    sets.files.path(row.sha256).unlink()
+    sets.delete(row.id)
 
 
 def test_staged_files_of_dead_processes_go(sets) -> None:

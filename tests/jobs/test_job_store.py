@@ -178,5 +178,5 @@ def test_a_message_is_suspected_lost_only_after_a_while(jobs, repair, new_job, c
     assert repair.perhaps_unsent(older_than_seconds=5) == [job.id]
     repair.mark_sent([job.id])
     assert repair.perhaps_unsent(older_than_seconds=5) == []
-    repair.mark_unsent(job.id)
+    repair.mark_unsent([job.id])
     assert repair.perhaps_unsent(older_than_seconds=5) == [job.id]

@@ -45,6 +45,8 @@ def runner(services: Services) -> Runner:
         settings=services.settings,
         jobs=services.jobs,
         feature_sets=services.feature_sets,
+        artifacts=services.artifacts,
+        queue=services.queue,
         device="cpu",
         service_version="test",
         stopping=threading.Event(),

@@ -9,20 +9,19 @@ from worker.sweep import Sweep
 
 @pytest.fixture
 def sweep(settings, services) -> Sweep:
-    return Sweep(settings, services.repair, services.queue, services.feature_sets)
+    return Sweep(settings, services.repair, services.queue, services.feature_sets, services.artifacts.blobs)
 
 
 def test_a_message_that_is_there_is_not_sent_again(services, sweep, submit) -> None:
     job = submit(send=True)
-    services.repair.mark_unsent(job.id)  # as if the publisher had not heard that the broker took it
+    services.repair.mark_unsent([job.id])  # as if the publisher had not heard that the broker took it
     sweep.sweep_jobs()
     assert length(services.queue) == 1
 
 
 def test_a_lost_message_is_sent_once(services, sweep, submit) -> None:
     jobs = {submit(send=False).id for _ in range(3)}
-    for job in jobs:
-        services.repair.mark_unsent(job)
+    services.repair.mark_unsent(list(jobs))
     for _ in range(3):
         sweep.sweep_jobs()
     assert services.queue.waiting() == jobs
@@ -48,10 +47,10 @@ def test_house_is_kept(services, sweep, upload) -> None:
 
 def test_no_broker_loses_no_job(settings, services, submit) -> None:
     job = submit(send=False)
-    services.repair.mark_unsent(job.id)
+    services.repair.mark_unsent([job.id])
     nowhere = Queue(create_celery("redis://127.0.0.1:1/0"))
     with pytest.raises(Exception, match="queue does not answer"):
-        Sweep(settings, services.repair, nowhere, services.feature_sets).sweep_jobs()
+        Sweep(settings, services.repair, nowhere, services.feature_sets, services.artifacts.blobs).sweep_jobs()
     assert services.repair.perhaps_unsent(older_than_seconds=60) == [job.id]
     nowhere.close()
 
