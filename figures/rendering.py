@@ -1,0 +1,23 @@
+"""A specification as a picture: vl-convert has Vega and a JavaScript engine in it; no browser, no network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import vl_convert
+
+VERSION: Final = "6.4"
+"""Of Vega-Lite; altair's."""
+SCALE: Final = 2.0
+"""Pixels of a PNG for each unit of the figure."""
+
+
+def svg(specification: Mapping[str, Any]) -> bytes:
+    """The figure, to be scaled."""
+    return vl_convert.vegalite_to_svg(dict(specification), vl_version=VERSION, allowed_base_urls=[]).encode()
+
+
+def png(specification: Mapping[str, Any]) -> bytes:
+    """The figure, in pixels."""
+    return vl_convert.vegalite_to_png(dict(specification), vl_version=VERSION, scale=SCALE, allowed_base_urls=[])
