@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # With two cores, two test processes; each starts its own Valkey and PostgreSQL.
 TEST_PROCESSES ?= 2
 
-.PHONY: help setup demo serve test check format bench clean
+.PHONY: help setup demo serve test check format bench catalogue clean
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ format: setup ## Format the code
 
 bench: setup ## Measure, against named alternatives (BENCH="metrics --neural-collapse DIR": one of them, with its options)
 	$(BIN)/python -m benchmarks $(BENCH)
+
+catalogue: setup ## Search the optima of all cells that have none yet; hours (CATALOGUE="--again --classes 15": again, chosen)
+	$(BIN)/python -m analysis.dufm.cataloguing $(CATALOGUE)
 
 clean: ## Remove what was built (not the data of a service)
 	rm -rf build $(VENV) .pytest_cache .mypy_cache .ruff_cache

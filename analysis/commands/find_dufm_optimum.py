@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from analysis.commands.base import Command, Surroundings
-from analysis.commands.dufm_parameters import DufmParameters, PerLayerWidth, Seed, Width, require_memory
+from analysis.commands.dufm_parameters import LARGEST_WIDTH, DufmParameters, PerLayerWidth, Seed, Width, require_memory
 from analysis.dufm.problem import Problem
 from analysis.report import Report
 
@@ -37,7 +37,7 @@ class FindDufmOptimum(Command, DufmParameters):
     @property
     def model(self) -> Problem:
         """The model whose optimum is sought."""
-        return self.problem(width=self.width or max(30, 2 * self.num_classes))
+        return self.problem(width=self.width or min(LARGEST_WIDTH, max(30, 4 * self.num_classes)))
 
     def run(self, surroundings: Surroundings) -> Report:
         """Search."""

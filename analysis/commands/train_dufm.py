@@ -20,7 +20,10 @@ class StopWhen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     gradient_norm: Annotated[float, Field(gt=0, lt=1)] = Field(
-        default=1e-7, description="a run has converged once ‖∇Loss‖ is at most this share of the norm of all variables"
+        default=1e-7,
+        description="a run has converged once ‖∇Loss‖ is at most this share of the norm of all variables, or once it "
+        "is so near to zero that it can only go on towards it. At solutions on the kinks of the ReLU, as those of low "
+        "rank are, steps of one length keep crossing the kinks and the share stays near 1e-3: such runs take all steps",
     )
 
 
@@ -35,12 +38,15 @@ class TrainDufm(Command, DufmParameters):
     loss: Loss = Field(default="mse", description="mse: 1/(2N) ‖output − Y‖²; cross_entropy: its mean over samples")
     activation: Activation = Field(default="relu")
     init_scale: float = Field(
-        default=1.0,
+        default=1.4,
         gt=0,
         le=1e3,
         allow_inf_nan=False,
         description="entries of W_l and H_1 are drawn normal, of standard deviation init_scale / √(columns of W_l), "
-        "of H_1: init_scale / √d_1",
+        "of H_1: init_scale / √d_1. The default is about √2, with which a ReLU keeps the size of what it gets (He et "
+        "al. 2015). At K = 10, L = 4, all decays 0.004, width 30, learning rate 0.5 and n = 1 or 2 it brings 10 of 10 "
+        "runs below deep neural collapse, 1 of them to the SRG solution; 1.0: 8 of 10; 0.5: one class is lost at "
+        "n = 1, most at n = 2, all at n = 5; 2.0 diverges",
     )
     runs: int = Field(default=1, ge=1, le=MOST_RUNS, description="seeds trained side by side: seed, seed + 1, …")
     seed: Seed = 0

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from analysis.dufm.problem import Problem
@@ -17,11 +17,21 @@ class Variables:
     """H_1 and W_1 … W_L of a batch of runs."""
 
     features: Float[Tensor, "runs d_1 N"]
-    weights: tuple[Float[Tensor, "runs d_out d_in"], ...]
+    weights: tuple[Float[Tensor, "runs _ _"], ...]
 
     def run(self, index: int) -> Variables:
         """One run of the batch, as a batch of one."""
         return Variables(self.features[index : index + 1], tuple(weight[index : index + 1] for weight in self.weights))
+
+    def select(self, runs: Int64[Tensor, " selected"]) -> Variables:
+        """These runs, in this order, in memory of their own."""
+        features, *weights = (tensor.index_select(0, runs) for tensor in self.tensors)
+        return Variables(features, tuple(weights))
+
+    def to(self, device: str) -> Variables:
+        """The same on this device."""
+        features, *weights = (tensor.to(device) for tensor in self.tensors)
+        return Variables(features, tuple(weights))
 
     @property
     def tensors(self) -> tuple[Tensor, ...]:
@@ -46,8 +56,8 @@ def pre_activations(problem: Problem, variables: Variables) -> list[Float[Tensor
 
     >>> problem = Problem(num_classes=2, widths=(2, 2), weight_decays=(0.1, 0.1), feature_decay=0.1)
     >>> eye = torch.eye(2)[None]
-    >>> [h.tolist() for h in pre_activations(problem, Variables(eye, (-eye, eye)))]
-    [[[[-1.0, -0.0], [-0.0, -1.0]]], [[[0.0, 0.0], [0.0, 0.0]]]]
+    >>> [h.int().tolist() for h in pre_activations(problem, Variables(eye, (-eye, eye)))]
+    [[[[-1, 0], [0, -1]]], [[[0, 0], [0, 0]]]]
     """
     hidden = [variables.weights[0] @ variables.features]
     for weight in variables.weights[1:]:
@@ -58,6 +68,23 @@ def pre_activations(problem: Problem, variables: Variables) -> list[Float[Tensor
 def activate(problem: Problem, pre_activation: Tensor) -> Tensor:
     """σ, entry by entry."""
     return pre_activation.relu() if problem.activation == "relu" else pre_activation
+
+
+def layer_matrices(problem: Problem, variables: Variables) -> dict[str, Float[Tensor, "runs d N"]]:
+    """Each of `problem.layers` by name: H_1, then H_l and σ(H_l) for l = 2 … L, and the output."""
+    *hidden, output = pre_activations(problem, variables)
+    matrices = [variables.features]
+    for pre_activation in hidden:
+        matrices += [pre_activation, activate(problem, pre_activation)]
+    return dict(zip(problem.layers, (*matrices, output), strict=True))
+
+
+def class_means(problem: Problem, matrix: Float[Tensor, "runs d N"]) -> Float[Tensor, "runs d K"]:
+    """The mean of each class's n columns, which stand side by side."""
+    if problem.samples_per_class == 1:
+        return matrix
+    by_class = matrix.reshape(*matrix.shape[:2], problem.num_classes, problem.samples_per_class)
+    return by_class.mean(dim=3)
 
 
 def losses(problem: Problem, variables: Variables) -> Losses:

@@ -58,10 +58,21 @@ class Problem:
         hidden = (name for index in range(2, self.depth + 1) for name in (f"H_{index}", f"relu(H_{index})"))
         return ("H_1", *hidden, "output")
 
+    def with_widths(self, widths: tuple[int, ...]) -> Problem:
+        """The same with layers of these widths."""
+        return replace(self, widths=widths)
+
+    @property
+    def last_pre_activation(self) -> str:
+        """H_L, the layer whose rank tells low-rank solutions from others; the output at depth 1."""
+        return f"H_{self.depth}" if self.depth > 1 else "output"
+
     @property
     def effective_decay(self) -> float:
         """λ̄ = (n λ_{H_1} Π_l λ_{W_l})^{1/(L+1)}: the minimum depends on the decays through it alone; 0 if one is 0."""
         decays = (self.samples_per_class * self.feature_decay, *self.weight_decays)
+        if len(set(decays)) == 1:  # exactly: what is reduced already stays as it is
+            return decays[0]
         if min(decays) == 0:
             return 0.0
         return exp(fsum(map(log, decays)) / len(decays))

@@ -103,7 +103,8 @@ class Trajectory(Model):
     fit: LossBand
     regularization: LossBand
     metrics: dict[str, dict[str, Band]] = Field(description="metric → layer → band")
-    singular_values: dict[str, SpectrumBand] = Field(description="layer → band; thinned to at most 200 steps")
+    singular_value_steps: tuple[int, ...] = Field(description="the steps of singular_values: at most 200 of `step`")
+    singular_values: dict[str, SpectrumBand] = Field(description="layer → band, at singular_value_steps")
 
 
 class Training(Model):
@@ -147,7 +148,11 @@ class Optimum(Model):
     reached_by: FiniteFloat | None = Field(description="share of the random restarts that end within 1e-4, relative")
     stationarity: Stationarity
     improves_best_known: bool = Field(description="better than the catalogue's entry by more than 1e-6, relative")
-    seconds_to_best: FiniteFloat | None = Field(default=None, description="until a loss within 1e-4 was first seen")
+    hops: int = Field(description="rounds of descents from disturbed solutions")
+    stopped_by: Literal["patience", "budget"] = Field(
+        description="patience: nothing better came any more, and the same command gives the same result; budget: time "
+        "ran out first, and what was found depends on the machine"
+    )
 
 
 class SweepCell(Model):
@@ -158,12 +163,14 @@ class SweepCell(Model):
     succeeded: int
     failed: int
     cancelled: int
+    diverged: int = Field(description="runs, of jobs that succeeded; what follows is of the others")
     losses: tuple[FiniteFloat, ...] = Field(description="of all runs of all repeats that ended")
     loss: FiniteFloat | None = Field(description="the least")
     loss_over_dnc: FiniteFloat | None
     rank_mean: FiniteFloat | None = Field(description="of M_L before the ReLU, over the runs")
     dnc_share: FiniteFloat | None = Field(description="share of the runs that end in a DNC solution")
     structures: dict[str, int]
+    reasons: dict[str, str] = Field(default_factory=dict, description="why a value is null")
 
 
 class FailedChild(Model):

@@ -1,0 +1,1 @@
+"""Solutions with symmetries: few numbers describe them, whatever the number of classes."""

@@ -1,0 +1,277 @@
+"""The search: random restarts, starts that are handed in, and hops from the best solutions so far."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from math import ceil, sqrt
+from time import monotonic
+from typing import Final, Literal
+
+import torch
+from torch import Tensor
+
+from analysis.dufm.model import Variables
+from analysis.dufm.problem import Problem
+from analysis.dufm.search.annealing import COLD, FINE, GENTLE, WARM, Schedule, anneal
+from analysis.dufm.search.neurons import living_widths, merge_parallel, resize
+from analysis.dufm.search.newton import polish
+from analysis.dufm.search.objective import Flat, Objective
+from analysis.dufm.search.pool import Pool
+from analysis.dufm.search.starts import disturb, random_starts
+
+BATCH: Final = 32
+LARGEST_RUNS: Final = 128
+SMALL_BATCH: Final = 40_000
+"""Variables of a batch below which more runs cost no more time."""
+LARGEST_BATCH: Final = 2_000_000
+"""Variables of a batch; L-BFGS keeps about 20 numbers for each."""
+POOL: Final = 8
+"""Solutions of different loss that are hopped from."""
+BETTER: Final = 1e-5
+"""A hop has brought something if the loss falls by more than this, relative."""
+REACHED: Final = 1e-4
+"""A restart has reached the best loss within this, relative."""
+NEARLY: Final = 1e-2
+"""Restarts whose loss is within this of the best, relative, are followed to their minimum."""
+FINALISTS: Final = 3
+CLOSE: Final = 1e-4
+"""Finalists within this of the best, relative, are polished."""
+MERGED: Final = 1e-4
+"""Merging neurons may raise the loss by this, relative, before the polish."""
+
+Tick = Callable[[], None]
+
+
+@dataclass(frozen=True)
+class Start:
+    """A solution to begin from, of the reduced problem, of any widths."""
+
+    name: str
+    variables: Variables
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How long to search: whichever comes first."""
+
+    patience: int
+    """rounds of hops without a better solution, for each island and for all of them in the end"""
+    deadline: float | None
+    """on the monotonic clock"""
+    goal: float | None = None
+    """a loss that is good enough"""
+
+    def over(self, best: float) -> bool:
+        """Whether time is up, or the best loss so far is good enough."""
+        return (self.deadline is not None and monotonic() > self.deadline) or (
+            self.goal is not None and best <= self.goal
+        )
+
+
+@dataclass(frozen=True)
+class Found:
+    """The best solution, of the reduced problem at its own narrow widths."""
+
+    problem: Problem
+    variables: Variables
+    loss: float
+    start: str
+    restarts: int
+    reached_by: float | None
+    hops: int
+    """rounds of them"""
+    history: tuple[tuple[float, float], ...]
+    """(seconds since the beginning, best loss), each time that it fell"""
+    stopped_by: Literal["patience", "budget"]
+
+
+def narrow_widths(problem: Problem) -> tuple[int, ...]:
+    """Widths to search with: no more neurons than solutions of low rank use, and no more than there are.
+
+    Optima have ranks near √(2K) for depths from 3 on, and non-negative features of that rank fit into a few more
+    neurons; the last hidden layer makes them rank K again. Up to depth 2 nothing is gained by low rank, and K neurons
+    are needed.
+    """
+    num_classes, depth = problem.num_classes, problem.depth
+    middle = ceil(sqrt(2 * num_classes)) + 2 if depth > 3 else num_classes + 1
+    last = max(16, 2 * num_classes)
+    return tuple(
+        min(width, last if layer == depth - 1 and depth > 1 else middle) for layer, width in enumerate(problem.widths)
+    )
+
+
+def search(
+    problem: Problem,
+    *,
+    restarts: int,
+    seed: int,
+    starts: Sequence[Start],
+    effort: Effort,
+    device: str = "cpu",
+    tick: Tick = lambda: None,
+) -> Found:
+    """Search the reduced problem (n = 1, one decay). The same arguments give the same result, unless time runs out."""
+    return _Search(problem, seed=seed, effort=effort, device=device, tick=tick).run(restarts, starts)
+
+
+@dataclass
+class _Search:
+    problem: Problem
+    seed: int
+    effort: Effort
+    device: str
+    tick: Tick
+
+    def __post_init__(self) -> None:
+        self.objective = Objective(replace(self.problem, widths=narrow_widths(self.problem)))
+        self.generator = torch.Generator().manual_seed(self.seed)
+        self.wide: list[tuple[float, Start]] = []
+        self.hops = 0
+        self.began = monotonic()
+        self.history: list[tuple[float, float]] = []
+
+    def run(self, restarts: int, starts: Sequence[Start]) -> Found:
+        pool = self._new_pool()
+        self._begin_from(starts, pool)
+        ends: list[float] = []
+        while len(ends) < restarts and not self._over:
+            ends += self._island(min(self.batch, restarts - len(ends)), pool)
+        pool = self._widened(pool)
+        self._hop(pool)
+        stopped_by: Literal["patience", "budget"] = "budget" if self._over else "patience"
+        start, flat, objective = self._finish(pool)
+        loss = float(objective.value_and_gradient(flat, smoothing=0)[0])
+        return Found(
+            problem=objective.problem,
+            variables=objective.variables(flat),
+            loss=loss,
+            start=start,
+            restarts=len(ends),
+            reached_by=sum(end <= loss * (1 + REACHED) for end in ends) / len(ends) if ends else None,
+            hops=self.hops,
+            history=(*self.history, (monotonic() - self.began, loss)),
+            stopped_by=stopped_by,
+        )
+
+    @property
+    def _over(self) -> bool:
+        return self.effort.over(self.history[-1][1] if self.history else float("inf"))
+
+    @property
+    def batch(self) -> int:
+        """Runs side by side: more where calls cost more than numbers, fewer where memory ends."""
+        variables = sum(self.objective.sizes)
+        return max(2, min(max(BATCH, SMALL_BATCH // variables), LARGEST_RUNS, LARGEST_BATCH // variables))
+
+    def _new_pool(self) -> Pool:
+        return Pool(size=POOL, variables=sum(self.objective.sizes), device=self.device)
+
+    def _begin_from(self, starts: Sequence[Start], pool: Pool) -> None:
+        """From what was handed in; what needs more neurons than are searched with waits."""
+        fitting: list[tuple[str, Flat]] = []
+        for start in starts:
+            resized = resize(start.variables, self.objective.problem.widths)
+            if resized is None:
+                self.wide.append((loss_at(self.problem, start.variables), start))
+            else:
+                fitting.append((start.name, self.objective.flatten(resized).to(pool.flats)))
+        for first in range(0, len(fitting), self.batch):
+            batch = fitting[first : first + self.batch]
+            names, flat = [name for name, _ in batch], torch.cat([flat for _, flat in batch])
+            self._descend(flat, names, GENTLE, pool)
+            # And with a little noise: an exactly symmetric start does not move off its kinks.
+            scale = 0.03 * flat.square().mean(dim=1, keepdim=True).sqrt()
+            noise = torch.randn(flat.shape, generator=self.generator).to(flat)
+            self._descend(flat + scale * noise, names, GENTLE, pool)
+
+    def _island(self, restarts: int, pool: Pool) -> list[float]:
+        """Random restarts, and hops among their ends alone: the best of all others would crowd them out.
+
+        Returns the losses that the restarts end at: of those that come near the best, at the bottom.
+        """
+        island = self._new_pool()
+        flat = random_starts(self.objective, restarts, self.generator).to(island.flats)
+        flat, losses = anneal(self.objective, flat, COLD, tick=self.tick)
+        near = losses <= losses.min() * (1 + NEARLY)
+        flat[near], losses[near] = anneal(self.objective, flat[near], FINE, tick=self.tick)
+        self._add(island, flat, losses, ["random"] * restarts)
+        self._hop(island)
+        pool.add(island.flats, island.losses, island.names)
+        return losses.tolist()
+
+    def _hop(self, pool: Pool) -> None:
+        """Disturb the solutions of the pool and descend again, until that has brought nothing for a while."""
+        since_better = 0
+        while pool.names and since_better < self.effort.patience and not self._over:
+            before = pool.best
+            parents, names = pool.parents(self.batch, self.generator)
+            disturbed = disturb(self.objective, parents, self.generator, way=self.hops)
+            self._descend(disturbed.to(pool.flats), names, WARM, pool)
+            self.hops += 1
+            since_better = 0 if pool.best < before * (1 - BETTER) else since_better + 1
+
+    def _descend(self, flat: Flat, names: Sequence[str], schedule: Schedule, pool: Pool) -> None:
+        self._add(pool, *anneal(self.objective, flat, schedule, tick=self.tick), names)
+
+    def _add(self, pool: Pool, flat: Flat, losses: Tensor, names: Sequence[str]) -> None:
+        pool.add(flat, losses, names)
+        if not self.history or pool.best < self.history[-1][1]:
+            self.history.append((monotonic() - self.began, pool.best))
+
+    def _widened(self, pool: Pool) -> Pool:
+        """Where a start that was too wide is still the best, go on with as many neurons as it needs."""
+        if not self.wide or min(self.wide, key=loss_of)[0] >= pool.best:
+            return pool
+        start, before = min(self.wide, key=loss_of)[1], self.objective
+        widths = tuple(map(max, before.problem.widths, living_widths(start.variables)))
+        self.objective = Objective(replace(self.problem, widths=widths))
+        wider = self._new_pool()
+        for flat, loss, name in zip(pool.flats, pool.losses, pool.names, strict=True):
+            variables = resize(before.variables(flat[None]), widths)
+            assert variables is not None, "wider layers hold what narrower ones held"
+            wider.add(self.objective.flatten(variables), loss[None], [name])
+        self._begin_from([start], wider)
+        return wider
+
+    def _finish(self, pool: Pool) -> tuple[str, Tensor, Objective]:
+        """The finalists in float64, without dead neurons, to the last digit; the best of them."""
+        flats, losses = anneal(self.objective, pool.flats[:FINALISTS].double().cpu(), FINE, tick=self.tick)
+        ends = [
+            (loss, Start(name, self.objective.variables(flat[None])))
+            for flat, loss, name in zip(flats, losses.tolist(), pool.names, strict=False)
+        ]
+        ends = sorted(ends + self.wide, key=loss_of)[:FINALISTS]
+        polished = [self._polished(start) for loss, start in ends if loss <= ends[0][0] * (1 + CLOSE)]
+        _, start, flat, objective = min(polished, key=lambda end: end[0])
+        return start, flat, objective
+
+    def _polished(self, start: Start) -> tuple[float, str, Tensor, Objective]:
+        variables = _trimmed(start.variables)
+        merged = _trimmed(merge_parallel(variables))
+        if loss_at(self.problem, merged) <= loss_at(self.problem, variables) * (1 + MERGED):
+            variables = merged
+        objective = _objective(self.problem, variables)
+        flat = polish(objective, objective.flatten(variables).double(), tick=self.tick)
+        return float(objective.value_and_gradient(flat, smoothing=0)[0]), start.name, flat, objective
+
+
+def loss_of(end: tuple[float, Start]) -> float:
+    """The first of the pair."""
+    return end[0]
+
+
+def _trimmed(variables: Variables) -> Variables:
+    trimmed = resize(variables, living_widths(variables))
+    assert trimmed is not None, "as many neurons as live"
+    return trimmed
+
+
+def _objective(problem: Problem, variables: Variables) -> Objective:
+    return Objective(replace(problem, widths=tuple(tensor.shape[1] for tensor in variables.tensors[:-1])))
+
+
+def loss_at(problem: Problem, variables: Variables) -> float:
+    """The loss of a solution of the reduced problem, whatever its widths."""
+    objective = _objective(problem, variables)
+    return float(objective.value_and_gradient(objective.flatten(variables), smoothing=0)[0])
