@@ -45,8 +45,8 @@ class Range:
         """
         there = [float(value) for value in values if value is not None and isfinite(value)]
         positive = [value for value in there if value > 0]
-        high = max(positive, default=0.0)
-        if log and high >= NARROW * min(positive, default=high):
+        if log and positive and max(positive) >= NARROW * min(positive):
+            high = max(positive)
             low = max(min(positive), high * 10.0**-MOST_DECADES)
             room = max((high / low) ** 0.06, 1.15)
             return cls(low / room, high * room, log=True)
@@ -96,12 +96,13 @@ def vertical(field: str, title: str, shown: Range, **options: Any) -> alt.Y:
     return alt.Y(f"{field}:Q", title=wrap(title, 50), scale=shown.scale, axis=shown.axis, **options)
 
 
-def layer_axis(count: int) -> alt.X:
+def layer_axis(labels: Sequence[str]) -> alt.X:
     """An x axis of layers, from the columns `layer` and `position`; by number where there are too many to name."""
-    if count > MOST_NAMED_LAYERS:
+    if len(labels) > MOST_NAMED_LAYERS:
         return alt.X("position:Q", title="layer, by position", axis=alt.Axis(format="d"), scale=alt.Scale(zero=False))
-    angle = 0 if count <= 6 else -40
-    return alt.X("layer:N", title="layer", sort=None, axis=alt.Axis(labelAngle=angle), scale=alt.Scale(padding=0.5))
+    angle = 0 if len(labels) <= 6 and max(map(len, labels)) <= 12 else -40
+    scale = alt.Scale(domain=list(labels), padding=0.5)
+    return alt.X("layer:N", title="layer", axis=alt.Axis(labelAngle=angle), scale=scale)
 
 
 def layer_width(count: int) -> int:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import altair as alt
 
-from figures.axes import Layered, Row, table
+from figures.axes import LABEL, Layered, Row, table
 from figures.style import DIVERGING, SEQUENTIAL, wrap
 
 LARGEST_WITH_NUMBERS: Final = 16
+NEARLY_ZERO: Final = 0.005
+"""Share of the largest value below which a number would say nothing but its many digits."""
 LONGEST_SIDE: Final = 520
 
 
@@ -21,42 +23,50 @@ def heatmap(
     y_title: str,
     value_title: str,
     square: bool = False,
-    sort: Literal["ascending"] | None = None,
+    ascending: bool = False,
     centre: float | None = None,
     values: Sequence[float | None] | None = None,
 ) -> Layered:
     """Cells from the columns `column`, `row` and `value`, with their numbers where there are few.
 
-    square: cells as high as wide. sort: None keeps the order in which columns and rows first come. centre: the value of
+    square: cells as high as wide. ascending: columns and rows by value, not as they first come. centre: the value of
     the neutral colour, where values lie on both sides of it; 0 if there are negative ones. values: those that the
     colours cover, where several maps share them. Cells without a value stay empty, with a dash.
     """
-    columns, lines = (len({row[side] for row in rows}) for side in ("column", "row"))
-    width, height = _side(columns), _side(lines)
+    columns, lines = (list(dict.fromkeys(row[side] for row in rows)) for side in ("column", "row"))
+    if ascending:
+        columns, lines = sorted(columns), sorted(lines)
+    width, height = _side(len(columns)), _side(len(lines))
     if square:
         width = height = max(width, height)
-    marked = [{**row, "label": _label(row["value"])} for row in rows]
+    largest = max((abs(row["value"]) for row in rows if row["value"] is not None), default=0.0)
+    marked = [{**row, "label": _label(row["value"], largest)} for row in rows]
     there = [value for value in values or [row["value"] for row in rows] if value is not None]
     chart = alt.Chart(table(marked))
     place = {
-        "x": alt.X("column:O", title=x_title, sort=sort, axis=alt.Axis(labelAngle=0, labelOverlap=True)),
-        "y": alt.Y("row:O", title=y_title, sort=sort, axis=alt.Axis(labelOverlap=True)),
+        "x": alt.X(
+            "column:O", title=x_title, scale=alt.Scale(domain=columns), axis=alt.Axis(labelAngle=0, labelOverlap=True)
+        ),
+        "y": alt.Y("row:O", title=y_title, scale=alt.Scale(domain=lines), axis=alt.Axis(labelOverlap=True)),
     }
     scale, light = _colours(there, centre)
-    colour = alt.Color("value:Q", title=wrap(value_title, 24), scale=scale, legend=alt.Legend(format="~g"))
+    colour = alt.Color("value:Q", title=wrap(value_title, 24), scale=scale, legend=alt.Legend(labelExpr=LABEL))
     layers: list[Any] = [chart.mark_rect().encode(**place, color=colour)]
-    if max(columns, lines) <= LARGEST_WITH_NUMBERS:
+    if max(len(columns), len(lines)) <= LARGEST_WITH_NUMBERS:
         ink = alt.condition(light, alt.value("#111111"), alt.value("#ffffff"))
         layers.append(chart.mark_text(fontSize=10).encode(**place, text="label:N", color=ink))
     return alt.layer(*layers).properties(width=width, height=height)
 
 
-def _label(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3g}"
+def _label(value: float | None, largest: float) -> str:
+    if value is None:
+        return "–"
+    return "≈0" if 0 < abs(value) < NEARLY_ZERO * largest else f"{value:.3g}"
 
 
 def _side(cells: int) -> int:
-    return min(LONGEST_SIDE, max(120, 46 * cells))
+    of_a_cell = 46 if cells <= 10 else 32 if cells <= LARGEST_WITH_NUMBERS else 14
+    return min(LONGEST_SIDE, max(120, of_a_cell * cells))
 
 
 def _colours(values: Sequence[float], centre: float | None) -> tuple[alt.Scale, str]:
@@ -67,6 +77,8 @@ def _colours(values: Sequence[float], centre: float | None) -> tuple[alt.Scale, 
         reach = max(high - middle, middle - low)
         light = f"datum.value === null || abs(datum.value - {middle!r}) < {0.62 * reach!r}"
         return alt.Scale(scheme=DIVERGING, domain=[middle - reach, middle + reach]), light
+    if 0 < low < 0.5 * high:
+        low = 0.0
     if low == high:
         low, high = low - 0.5 * (abs(low) or 1), high + 0.5 * (abs(high) or 1)
     light = f"datum.value === null || datum.value > {low + 0.6 * (high - low)!r}"

@@ -71,7 +71,7 @@ def metric_chart(report: Report, metric: str, *, width: int, height: int, named:
     shown = Range.around([*values, *lines.values()], log=entry["scale"] == "log")
     title = metric.replace("_", " ") if named else ""
     chart = alt.Chart(table(rows))
-    place = {"x": layer_axis(len(rows)), "y": vertical("value", title, shown)}
+    place = {"x": layer_axis([row["layer"] for row in rows]), "y": vertical("value", title, shown)}
     layers = [chart.mark_line(color=BLUE, strokeWidth=2).encode(**place)]
     layers += [chart.mark_point(color=BLUE, filled=True, size=45, opacity=1).encode(**place)]
     return alt.layer(labelled_lines(lines, shown, height=height, title=title), *layers).properties(
@@ -115,7 +115,7 @@ def ranks(report: Report, _: str) -> alt.TopLevelMixin:
     shown = Range.around([*(row["rank"] for row in rows), *lines.values()], zero=True)
     title = "rank of the class means"
     chart = alt.Chart(table(rows))
-    place = {"x": layer_axis(number), "y": vertical("rank", title, shown)}
+    place = {"x": layer_axis([row["layer"] for row in rows]), "y": vertical("rank", title, shown)}
     line = chart.mark_line(color=BLUE, strokeWidth=1.5, interpolate="step").encode(**place)
     points = chart.mark_point(color=BLUE, filled=True, size=60, opacity=1).encode(**place)
     values = chart.mark_text(dy=-11, fontSize=11).encode(**place, text=alt.Text("rank:Q", format="~g"))

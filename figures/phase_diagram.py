@@ -49,5 +49,5 @@ def _map(entries: Sequence[Mapping[str, Any]], values: Sequence[float | None], t
         {"column": entry["num_classes"], "row": entry["depth"], "value": value}
         for entry, value in zip(entries, values, strict=True)
     ]
-    chart = heatmap(rows, x_title="number of classes K", y_title="depth L", value_title=value_title, sort="ascending")
+    chart = heatmap(rows, x_title="number of classes K", y_title="depth L", value_title=value_title, ascending=True)
     return chart.properties(title=alt.TitleParams(text=title, fontSize=12, anchor="start", frame="group"))

@@ -10,11 +10,14 @@ import altair as alt
 from figures.axes import Layered, Range, Row, labelled_lines, table, vertical
 from figures.heatmap import heatmap
 from figures.registry import Report, figure
+from figures.spectra import SIGMA
 from figures.style import PALETTE, wrap
-from figures.training import HEIGHT, PARTS, shades
+from figures.training import HEIGHT, PARTS, PARTS_DASHES, shades
 
 Panel = Mapping[str, Any]
 WIDTH: Final = 440
+KNOWN: Final = {**PARTS, **SIGMA}
+"""Series that have a colour of their own in all figures."""
 COLUMNS: Final = ("x", "y", "low", "high", "color", "facet")
 
 
@@ -34,8 +37,9 @@ def whole(report: Report, _: str) -> alt.TopLevelMixin:
         )
         for panel in _panels(report).values()
     ]
-    columns = 2 if len(charts) <= 4 else 3
-    together: alt.ConcatChart = alt.concat(*charts, columns=columns, spacing=36).resolve_scale(
+    columns = 2 if len(charts) <= 4 else 3 if len(charts) <= 9 else 5
+    rows = [alt.hconcat(*charts[at : at + columns], spacing=36) for at in range(0, len(charts), columns)]
+    together: alt.VConcatChart = alt.vconcat(*rows, spacing=36).resolve_scale(
         color="independent", shape="independent", strokeDash="independent"
     )
     return together
@@ -57,7 +61,7 @@ def panel_chart(panel: Panel) -> Layered:
             x_title=encoding["x_title"],
             y_title=encoding["y_title"],
             value_title=encoding["color_title"],
-            sort="ascending",
+            ascending=True,
         )
     return _curves(panel, rows)
 
@@ -70,7 +74,7 @@ def _curves(panel: Panel, rows: Sequence[Row]) -> Layered:
         [*(row["y"] for row in rows), *lines.values()], log=log, zero=encoding.get("y_scale") == "zero"
     )
     facet = "facet" in encoding
-    height = 160 if facet else HEIGHT
+    height = 150 if facet else HEIGHT
     title = encoding["y_title"]
     # Rows of their own for a layered chart; one set of rows for all panels of a facet.
     chart = alt.Chart() if facet else alt.Chart(table(rows))
@@ -82,14 +86,24 @@ def _curves(panel: Panel, rows: Sequence[Row]) -> Layered:
         band = chart.mark_area(opacity=0.18) if encoding["mark"] == "line" else chart.mark_rule(strokeWidth=1.5)
         layers.append(band.encode(**place, y=vertical("low", title, shown), y2=alt.Y2("high:Q")))
     place["y"] = vertical("y", title, shown)
-    layers.append(chart.mark_line(strokeWidth=2).encode(**place))
+    layers.append(chart.mark_line(strokeWidth=2).encode(**place, **_dashes(rows)))
     if encoding["mark"] == "points":
         layers.append(chart.mark_point(filled=True, size=50, opacity=1).encode(**place))
     across = [labelled_lines(lines, shown, height=height, title=title)] if lines and not facet else []
-    layered = alt.layer(*across, *layers).properties(width=180 if facet else WIDTH, height=height)
+    layered = alt.layer(*across, *layers).properties(width=150 if facet else WIDTH, height=height)
     if not facet:
         return layered
-    return layered.facet(alt.Facet("facet:N", title=None, sort=None), data=table(rows), columns=3)
+    count = len({row["facet"] for row in rows})
+    return layered.facet(alt.Facet("facet:N", title=None, sort=None), data=table(rows), columns=min(5, count))
+
+
+def _dashes(rows: Sequence[Row]) -> dict[str, Any]:
+    """The loss lies on the regularization where the fit is small: dashed, it shows what is below."""
+    series = {row.get("color") for row in rows}
+    if not series <= set(PARTS):
+        return {}
+    scale = alt.Scale(domain=list(PARTS_DASHES), range=list(PARTS_DASHES.values()))
+    return {"strokeDash": alt.StrokeDash("color:N", legend=None, scale=scale)}
 
 
 def _horizontal(encoding: Mapping[str, str], rows: Sequence[Row]) -> alt.X:
@@ -112,8 +126,8 @@ def _horizontal(encoding: Mapping[str, str], rows: Sequence[Row]) -> alt.X:
 
 def _colours(encoding: Mapping[str, str], rows: Sequence[Row]) -> alt.Color:
     series = list(dict.fromkeys(row["color"] for row in rows))
-    if set(series) <= set(PARTS):
-        colours = [PARTS[name] for name in series]
+    if set(series) <= set(KNOWN):
+        colours = [KNOWN[name] for name in series]
     elif encoding.get("order") == "depth":
         colours = shades(len(series))
     else:

@@ -16,7 +16,8 @@ from figures.style import BLUE, GREY, SEQUENTIAL, VERMILION
 
 MOST_PANELS: Final = 12
 """Layers whose singular values are drawn as lines; more of them become a heat map."""
-BEFORE, AFTER, PLAIN = "before σ", "after σ", "layer without a σ"
+BEFORE, AFTER, PLAIN = "before σ", "after σ", "without σ"
+SIGMA: Final = {BEFORE: VERMILION, AFTER: BLUE, PLAIN: GREY}
 Layer = Mapping[str, Any]
 
 
@@ -65,8 +66,7 @@ def spectrum_rows(spectra: Mapping[str, Sequence[float] | None]) -> list[Row]:
 def spectrum_lines(rows: Sequence[Row], *, title: str = "singular value") -> alt.FacetChart:
     """A panel for each layer, its values in descending order, before and after σ."""
     shown = Range.around((row["value"] for row in rows), log=True)
-    series = [name for name in (BEFORE, AFTER, PLAIN) if any(row["series"] == name for row in rows)]
-    colours = {BEFORE: VERMILION, AFTER: BLUE, PLAIN: GREY}
+    series = [name for name in SIGMA if any(row["series"] == name for row in rows)]
     place = {
         "x": alt.X("index:Q", title="number", scale=alt.Scale(nice=False, padding=8), axis=alt.Axis(format="d")),
         "y": vertical("value", title, shown),
@@ -74,7 +74,7 @@ def spectrum_lines(rows: Sequence[Row], *, title: str = "singular value") -> alt
             "series:N",
             title=None,
             sort=None,
-            scale=alt.Scale(domain=series, range=[colours[name] for name in series]),
+            scale=alt.Scale(domain=series, range=[SIGMA[name] for name in series]),
             legend=alt.Legend(orient="bottom"),
         ),
     }

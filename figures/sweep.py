@@ -16,6 +16,7 @@ from figures.style import BLUE, wrap
 
 MOST_FACETS: Final = 36
 """Panels of a figure: of what a third and fourth parameter make more, the first are drawn, and the figure says so."""
+COLUMNS: Final = 4
 SHOWN: Final = {
     "loss_over_dnc": "least loss over the loss of deep neural collapse",
     "rank_mean": "rank of the last hidden layer before σ, mean of the runs",
@@ -55,12 +56,13 @@ def over_the_grid(report: Report, name: str) -> alt.TopLevelMixin:
             value_title=SHOWN[field],
             centre=EVEN.get(field),
             values=everything,
-        ).properties(title=alt.TitleParams(text=wrap(facet, 40), fontSize=11, anchor="start", frame="group"))
+        ).properties(title=alt.TitleParams(text=wrap(facet, 30), fontSize=11, anchor="start", frame="group"))
         for facet in facets[:MOST_FACETS]
     ]
     if len(facets) > MOST_FACETS:
         charts[-1].title.subtitle = f"and {len(facets) - MOST_FACETS} more panels, which are not drawn"
-    return charts[0] if len(facets) == 1 else alt.concat(*charts, columns=3, spacing=24)
+    lines = [alt.hconcat(*charts[at : at + COLUMNS], spacing=24) for at in range(0, len(charts), COLUMNS)]
+    return charts[0] if len(facets) == 1 else alt.vconcat(*lines, spacing=24)
 
 
 def _row(cell: Mapping[str, Any], parameters: list[str], field: str) -> Row:
@@ -84,7 +86,7 @@ def _line(sweep: Mapping[str, Any], parameter: str, field: str) -> alt.TopLevelM
     shown = Range.around([*(row["value"] for row in rows), *lines.values()])
     if not numeric:
         rows = [{**row, "x": None} for row in rows]
-    x = _numbers(rows, parameter) if numeric else alt.X("label:N", title=_name(parameter), sort=None)
+    x = _numbers(rows, parameter) if numeric else _names(rows, parameter)
     chart = alt.Chart(table(rows))
     y = vertical("value", SHOWN[field], shown)
     line = chart.mark_line(color=BLUE, strokeWidth=2).encode(x=x, y=y)
@@ -98,6 +100,11 @@ def _numbers(rows: list[Row], parameter: str) -> alt.X:
     spread = min(values) > 0 and max(values) / min(values) >= 8
     shown = Range.around(values, log=spread)
     return alt.X("x:Q", title=_name(parameter), scale=shown.scale, axis=shown.axis)
+
+
+def _names(rows: list[Row], parameter: str) -> alt.X:
+    labels = [row["label"] for row in rows]
+    return alt.X("label:N", title=_name(parameter), axis=alt.Axis(labelAngle=-40), scale=alt.Scale(domain=labels))
 
 
 def value_label(value: Any) -> str:

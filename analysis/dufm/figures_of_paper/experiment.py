@@ -1,0 +1,175 @@
+"""What the figures share: trainings as parts of one job, shortened by its scale, and work that cannot tell progress."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from functools import partial
+from math import ceil
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from analysis.commands.train_dufm import TrainDufm
+from analysis.dufm.artifacts import SOLUTION, from_safetensors
+from analysis.dufm.model import Variables
+from analysis.dufm.problem import Problem
+from analysis.dufm.references import references
+from analysis.dufm.report import Panel, Statement, Training
+from analysis.dufm.training import train
+from analysis.report import Warning
+
+if TYPE_CHECKING:
+    from analysis.commands import Surroundings
+    from analysis.commands.reproduce_figure import ReproduceFigure
+
+Value = TypeVar("Value")
+Result = TypeVar("Result")
+
+FEWEST_STEPS: Final = 200
+FEWEST_POINTS: Final = 3
+PARTS: Final = 1000
+"""Of a job, as its progress counts them."""
+HEARD_SECONDS: Final = 0.1
+STILL_FALLING: Final = 5e-3
+"""Share of the mean loss that runs may lose over their last fifth and be said to have settled."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """Runs of one setting."""
+
+    problem: Problem
+    training: Training
+    solution: Variables | None
+    """of the best run; None if all diverged"""
+    artifacts: Mapping[str, bytes]
+    warnings: tuple[Warning, ...]
+
+    @property
+    def settled(self) -> bool:
+        """Whether the loss no longer falls: only then do the runs tell where gradient descent ends."""
+        return has_settled(self.training)
+
+    @property
+    def losses(self) -> tuple[float, ...]:
+        """Of the runs that did not diverge, at the end."""
+        return tuple(run.loss for run in self.training.runs if run.loss is not None and run.stop_reason != "diverged")
+
+    def ranks(self, layer: str) -> tuple[int, ...]:
+        """Of this layer's class means, of the same runs."""
+        found = (run.ranks[layer] for run in self.training.runs)
+        return tuple(rank for rank in found if rank is not None)
+
+
+def has_settled(training: Training) -> bool:
+    """Whether the mean loss fell by less than 0.5 % over the last fifth of the steps.
+
+    False where all runs have diverged.
+    """
+    steps, means = training.trajectory.step, training.trajectory.loss.mean
+    before = [mean for step, mean in zip(steps, means, strict=True) if step <= 0.8 * steps[-1]]
+    if len(before) < 2 or before[-1] is None or means[-1] is None:
+        return False
+    return means[-1] >= (1 - STILL_FALLING) * before[-1]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What an experiment has to say."""
+
+    problem: Problem
+    """that the report is about"""
+    settings: Mapping[str, Any]
+    panels: tuple[Panel, ...]
+    statements: tuple[Statement, ...]
+    main: Trained | None = None
+    """whose best run the report's layers show"""
+
+
+@dataclass
+class Experiment:
+    """The work of one figure, its parts one after the other; shares of the parts add up to 1."""
+
+    command: ReproduceFigure
+    surroundings: Surroundings
+    _done: float = field(default=0.0, init=False)
+
+    def runs(self, number: int) -> int:
+        """So many runs, scaled; at least 1."""
+        return max(1, ceil(self.command.scale * number - 1e-9))
+
+    def steps(self, number: int) -> int:
+        """So many steps, scaled; at least 200."""
+        return max(min(number, FEWEST_STEPS), round(self.command.scale * number))
+
+    def points(self, values: Sequence[Value]) -> list[Value]:
+        """So many values along an axis, scaled: evenly chosen, with the first and the last; at least 3."""
+        count = min(len(values), max(FEWEST_POINTS, self.runs(len(values))))
+        return [values[round(index * (len(values) - 1) / (count - 1))] for index in range(count)]
+
+    def train(self, name: str, *, share: float, **parameters: Any) -> Trained:
+        """Train a setting, with seeds from the job's own on; `share` of the job's work."""
+        command = TrainDufm(kind="train_dufm", seed=self.command.seed, **parameters)
+        # The training asks again, and the second time the families are known.
+        self.compute(f"{name}: references", partial(references, command.model), share=0.0)
+        part = _Part(self.surroundings, name, self._done, share)
+        report = train(command, part)
+        self._done += share
+        assert report.training is not None, "a training has one"
+        content = part.artifacts.get(SOLUTION)
+        return Trained(
+            problem=command.model,
+            training=report.training,
+            solution=None if content is None else from_safetensors(content),
+            artifacts=part.artifacts,
+            warnings=report.warnings,
+        )
+
+    def compute(self, name: str, work: Callable[[], Result], *, share: float) -> Result:
+        """Do what has no way to tell progress, which is told meanwhile; `share` of the job's work.
+
+        A job that is cancelled does not wait for it: the thread ends by itself.
+        """
+        executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
+        try:
+            future = executor.submit(work)
+            while not wait([future], timeout=HEARD_SECONDS).done:
+                self.surroundings.progress(phase=name, current=round(PARTS * self._done), total=PARTS)
+            self._done += share
+            self.surroundings.progress(phase=name, current=round(PARTS * min(self._done, 1.0)), total=PARTS)
+            return future.result()
+        finally:
+            executor.shutdown(wait=False, cancel_futures=True)
+
+
+class _Part:
+    """Surroundings of a training that is part of a job: it has no job, no artifacts and no past of its own."""
+
+    def __init__(self, whole: Surroundings, name: str, begin: float, share: float) -> None:
+        self._whole, self._name, self._begin, self._share = whole, name, begin, share
+        self.job_id = whole.job_id
+        self.run: str | None = None
+        self.step: int | None = None
+        self.device, self.service_version = whole.device, whole.service_version
+        self.artifacts: dict[str, bytes] = {}
+
+    def open_features(self, features_id: str) -> Any:
+        raise TypeError("a training has no features")
+
+    def previous_report(self) -> None:
+        return None
+
+    def children(self) -> tuple[()]:
+        return ()
+
+    def keep_artifact(self, name: str, content: bytes) -> None:
+        self.artifacts[name] = content
+
+    def progress(self, *, phase: str, current: int, total: int) -> None:
+        """Training is the work; what comes after it counts as its end."""
+        reached = current / max(1, total) if phase == "training" else 1.0
+        self._whole.progress(
+            phase=f"{self._name}: {phase}",
+            current=round(PARTS * min(1.0, self._begin + self._share * reached)),
+            total=PARTS,
+        )

@@ -1,0 +1,80 @@
+"""Figure 3, middle: the rank at convergence as a function of the weight decay."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import fmean, pstdev
+from typing import Any, Final
+
+from analysis.dufm.figures_of_paper import panels
+from analysis.dufm.figures_of_paper.experiment import Experiment, Outcome, Trained
+from analysis.dufm.figures_of_paper.judging import falls
+from analysis.dufm.report import Statement
+
+PAPER: Final[dict[str, Any]] = {"num_classes": 10, "depth": 4, "learning_rate": 0.5, "optimizer": "gd"}
+RUNS: Final = 5
+DECAYS: Final = tuple(2.0**power for power in (-11, -10.5, -10, -9.5, -9, -8.5, -8, -7.5, -7, -6.5, -6))
+"""Of all weights and of the features; what the paper leaves unsaid, as are the next ones."""
+OURS: Final[dict[str, Any]] = {"width": 30, "samples_per_class": 1, "init_scale": 1.4}
+STEPS: Final = 100_000
+
+
+def reproduce(experiment: Experiment) -> Outcome:
+    """Train five runs at each decay; two to three minutes."""
+    settings = {**PAPER, **OURS, "runs": experiment.runs(RUNS), "steps": experiment.steps(STEPS)}
+    trained = [
+        experiment.train(
+            f"decay {decay:.3g}", share=1 / len(DECAYS), weight_decay=decay, feature_decay=decay, **settings
+        )
+        for decay in DECAYS
+    ]
+    rows = [row(decay, found) for decay, found in zip(DECAYS, trained, strict=True)]
+    classes = settings["num_classes"]
+    return Outcome(
+        problem=trained[-1].problem,
+        settings={**settings, "weight_decay": DECAYS, "feature_decay": "as weight_decay"},
+        panels=(
+            panels.curve(
+                "rank",
+                "Rank of the last hidden layer's class means before the ReLU, at the end",
+                [found for found in rows if found["mean_rank"] is not None],
+                lines={"DNC: K": float(classes)},
+                x="decay",
+                y="mean_rank",
+                low="low",
+                high="high",
+                x_title="weight decay",
+                y_title="rank, mean ± 1 standard deviation of the runs",
+                x_scale="log2",
+            ),
+        ),
+        statements=(statement(rows, settled=all(found.settled for found in trained)),),
+        main=trained[-1],
+    )
+
+
+def row(decay: float, trained: Trained) -> dict[str, Any]:
+    """One point: mean and standard deviation over the runs."""
+    ranks = trained.ranks(trained.problem.last_pre_activation)
+    mean, deviation = (fmean(ranks), pstdev(ranks)) if ranks else (None, None)
+    return {
+        "decay": decay,
+        "mean_rank": mean,
+        "std_rank": deviation,
+        "low": None if mean is None or deviation is None else mean - deviation,
+        "high": None if mean is None or deviation is None else mean + deviation,
+        "runs": len(ranks),
+        "mean_loss": fmean(trained.losses) if trained.losses else None,
+        "dnc_loss": trained.training.references.dnc,
+    }
+
+
+def statement(rows: Sequence[dict[str, Any]], *, settled: bool) -> Statement:
+    """Whether the rank falls."""
+    known = [found for found in rows if found["mean_rank"] is not None]
+    return Statement(
+        statement="The stronger the weight decay, the lower the rank of the solution that gradient descent finds",
+        source="section 6; figure 3, middle",
+        agrees=falls([found["mean_rank"] for found in known], settled=settled),
+        measured={f"mean rank at decay {found['decay']:.3g}": found["mean_rank"] for found in known},
+    )

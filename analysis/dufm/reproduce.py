@@ -1,0 +1,51 @@
+"""Reproduce a figure of the paper: from a command to a report."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from analysis.dufm.artifacts import SOLUTION, TRAJECTORY
+from analysis.dufm.figures_of_paper import FIGURES, Experiment
+from analysis.dufm.layers import dufm_report
+from analysis.dufm.report import Reproduction
+from analysis.report import Report
+
+if TYPE_CHECKING:
+    from analysis.commands import Surroundings
+    from analysis.commands.reproduce_figure import ReproduceFigure
+
+KEPT = (SOLUTION, TRAJECTORY)
+"""Of the main training."""
+
+
+def reproduce(command: ReproduceFigure, surroundings: Surroundings) -> Report:
+    """Do the experiment of one figure, shortened by `scale`; the layers are those of its main training's best run.
+
+    Lets through what `surroundings.progress` raises.
+    """
+    started = time.perf_counter()
+    outcome = FIGURES[command.figure](Experiment(command, surroundings))
+    main = outcome.main
+    artifacts = [name for name in KEPT if main is not None and name in main.artifacts]
+    for name in artifacts:
+        assert main is not None, "it has these artifacts"
+        surroundings.keep_artifact(name, main.artifacts[name])
+    return dufm_report(
+        command,
+        surroundings,
+        outcome.problem,
+        main.solution if main is not None else None,
+        seed=command.seed,
+        started=started,
+        warnings=main.warnings if main is not None else (),
+        artifacts=artifacts,
+        training=main.training if main is not None else None,
+        reproduction=Reproduction(
+            figure=command.figure,
+            scale=command.scale,
+            settings=dict(outcome.settings),
+            panels=outcome.panels,
+            statements=outcome.statements,
+        ),
+    )
