@@ -12,9 +12,13 @@ import sys
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 
-from benchmarks import metrics, uploads
+from benchmarks import dufm, metrics, uploads
 
-BENCHMARKS: dict[str, Callable[[Sequence[str]], None]] = {"metrics": metrics.main, "uploads": uploads.main}
+BENCHMARKS: dict[str, Callable[[Sequence[str]], None]] = {
+    "metrics": metrics.main,
+    "uploads": uploads.main,
+    "dufm": dufm.main,
+}
 
 
 def main() -> None:

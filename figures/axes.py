@@ -52,7 +52,7 @@ class Range:
             return cls(low / room, high * room, log=True)
         low, high = min(there, default=0.0), max(there, default=1.0)
         if zero:
-            low, high = min(low, 0.0), max(high, 0.0)
+            low, high = min(low, 0.0), max(high, 0.0) or float(low >= 0)
         room = 0.06 * (high - low) or 0.1 * abs(high) or 0.5
         return cls(low if zero and low == 0 else low - room, high if zero and high == 0 else high + room, log=False)
 

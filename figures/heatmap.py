@@ -11,7 +11,7 @@ from figures.axes import LABEL, Layered, Row, table
 from figures.style import DIVERGING, SEQUENTIAL, wrap
 
 LARGEST_WITH_NUMBERS: Final = 16
-NEARLY_ZERO: Final = 0.005
+NEARLY_ZERO: Final = 0.01
 """Share of the largest value below which a number would say nothing but its many digits."""
 LONGEST_SIDE: Final = 520
 

@@ -11,7 +11,7 @@ from figures.axes import Layered, Range, Row, labelled_lines, table, vertical
 from figures.heatmap import heatmap
 from figures.registry import Report, figure
 from figures.spectra import SIGMA
-from figures.style import PALETTE, wrap
+from figures.style import BLUE, PALETTE, wrap
 from figures.training import HEIGHT, PARTS, PARTS_DASHES, shades
 
 Panel = Mapping[str, Any]
@@ -31,17 +31,19 @@ def _panels(report: Report) -> dict[str, Panel]:
 )
 def whole(report: Report, _: str) -> alt.TopLevelMixin:
     """All panels."""
-    charts = [
+    charts: list[Layered] = [
         panel_chart(panel).properties(
             title=alt.TitleParams(text=wrap(panel["title"], 52), fontSize=12, anchor="start", frame="group", offset=8)
         )
         for panel in _panels(report).values()
     ]
     columns = 2 if len(charts) <= 4 else 3 if len(charts) <= 9 else 5
-    rows = [alt.hconcat(*charts[at : at + columns], spacing=36) for at in range(0, len(charts), columns)]
-    together: alt.VConcatChart = alt.vconcat(*rows, spacing=36).resolve_scale(
-        color="independent", shape="independent", strokeDash="independent"
-    )
+    rows = [
+        alt.hconcat(*charts[at : at + columns], spacing=36).resolve_scale(color="independent", strokeDash="independent")
+        for at in range(0, len(charts), columns)
+    ]
+    together: alt.VConcatChart = alt.vconcat(*rows, spacing=36)
+    together.resolve = alt.Resolve(scale=alt.ScaleResolveMap(color="independent", strokeDash="independent"))
     return together
 
 
@@ -69,18 +71,17 @@ def panel_chart(panel: Panel) -> Layered:
 def _curves(panel: Panel, rows: Sequence[Row]) -> Layered:
     encoding = panel["encoding"]
     lines = panel["reference_lines"]
-    log = encoding.get("y_scale") == "log"
-    shown = Range.around(
-        [*(row["y"] for row in rows), *lines.values()], log=log, zero=encoding.get("y_scale") == "zero"
-    )
+    kind = encoding.get("y_scale")
+    spread = ("y", "low", "high") if encoding["mark"] == "points" else ("y",)  # a band may leave the frame
+    values = [row.get(column) for column in spread for row in rows]
+    shown = Range.around([*values, *lines.values()], log=kind == "log", zero=kind == "zero")
     facet = "facet" in encoding
     height = 150 if facet else HEIGHT
     title = encoding["y_title"]
     # Rows of their own for a layered chart; one set of rows for all panels of a facet.
     chart = alt.Chart() if facet else alt.Chart(table(rows))
     place: dict[str, Any] = {"x": _horizontal(encoding, rows)}
-    if "color" in encoding:
-        place["color"] = _colours(encoding, rows)
+    place["color"] = _colours(encoding, rows) if "color" in encoding else alt.value(BLUE)
     layers: list[Any] = []
     if "low" in encoding:
         band = chart.mark_area(opacity=0.18) if encoding["mark"] == "line" else chart.mark_rule(strokeWidth=1.5)
@@ -119,7 +120,7 @@ def _horizontal(encoding: Mapping[str, str], rows: Sequence[Row]) -> alt.X:
         )
     shown = Range.around(values, log=True)
     # A tick where there is something: few values, evenly spaced on this axis.
-    axis = alt.Axis(values=sorted(set(values)), labelExpr="format(datum.value, '.3~g')", labelOverlap=True)
+    axis = alt.Axis(values=sorted(set(values)), labelExpr="format(datum.value, '.3~r')", labelOverlap=True)
     scale = alt.Scale(type="log", base=2 if kind == "log2" else 10, domain=[shown.low, shown.high], nice=False)
     return alt.X("x:Q", title=encoding["x_title"], scale=scale, axis=axis)
 

@@ -44,9 +44,9 @@ class TrainDufm(Command, DufmParameters):
         allow_inf_nan=False,
         description="entries of W_l and H_1 are drawn normal, of standard deviation init_scale / √(columns of W_l), "
         "of H_1: init_scale / √d_1. The default is about √2, with which a ReLU keeps the size of what it gets (He et "
-        "al. 2015). At K = 10, L = 4, all decays 0.004, width 30, learning rate 0.5 and n = 1 or 2 it brings 10 of 10 "
-        "runs below deep neural collapse, 1 of them to the SRG solution; 1.0: 8 of 10; 0.5: one class is lost at "
-        "n = 1, most at n = 2, all at n = 5; 2.0 diverges",
+        "al. 2015). At K = 10, L = 4, all decays 0.004, width 30, learning rate 0.5 it brings 10 of 10 runs below deep "
+        "neural collapse at n = 1 and at n = 2, at n = 1 one of them to the SRG solution; 1.0 brings 8 and 9 of 10; "
+        "with 0.5 some classes are lost at n = 1 and n = 2, and all at n = 5; 2.0 diverges",
     )
     runs: int = Field(default=1, ge=1, le=MOST_RUNS, description="seeds trained side by side: seed, seed + 1, …")
     seed: Seed = 0

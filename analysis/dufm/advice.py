@@ -54,10 +54,15 @@ def _advice(
         )
     if standing:
         norm = max(runs[index].gradient_norm or 0.0 for index in standing)
+        why = (
+            "solutions of low rank lie on the kinks of the ReLU, which steps of one length keep crossing; a smaller "
+            "learning_rate comes closer to them"
+            if command.activation == "relu" and command.depth > 1
+            else "it still moves, slowly: take more steps, or a larger stop_when.gradient_norm"
+        )
         yield (
             f"{_of(standing, runs)} reached the step limit with a loss that no longer falls and ‖∇Loss‖ up to "
-            f"{norm:.0e} of the norm of the variables: solutions of low rank lie on the kinks of the ReLU, which steps "
-            "of one length keep crossing; a smaller learning_rate comes closer to them"
+            f"{norm:.0e} of the norm of the variables: {why}"
         )
 
 

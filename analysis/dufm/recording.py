@@ -142,7 +142,7 @@ class Recording:
         if not rows:  # every run was over before it began
             empty = np.empty((0, len(self.columns)))
             return [], empty, empty, empty, empty
-        means, deviations, least, most = (np.stack(values) for values in zip(*rows, strict=True))
+        means, deviations, least, most = np.reshape(rows, (len(steps), 4, len(self.columns))).transpose(1, 0, 2)
         return steps, means, deviations, least, most
 
     def _spectrum_columns(self) -> dict[str, list[int]]:
@@ -167,9 +167,9 @@ class Recording:
         """Every number of every run, one a row: run, seed, step, layer (null: the model), metric, value (or null)."""
         rows = [np.flatnonzero(recorded) for recorded in self._recorded]
         width = len(self.columns)
-        runs = np.repeat(np.concatenate(rows), width)
-        steps = np.repeat(np.asarray(self._steps), [len(row) * width for row in rows])
-        values = np.concatenate([table[row].ravel() for table, row in zip(self._tables, rows, strict=True)])
+        runs = np.repeat(np.concatenate([np.empty(0, int), *rows]), width)
+        steps = np.repeat(np.asarray(self._steps, int), [len(row) * width for row in rows])
+        values = np.concatenate([[], *(table[row].ravel() for table, row in zip(self._tables, rows, strict=True))])
         times = len(runs) // width
         table = pa.table(
             {

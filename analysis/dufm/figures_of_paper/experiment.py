@@ -30,7 +30,7 @@ FEWEST_POINTS: Final = 3
 PARTS: Final = 1000
 """Of a job, as its progress counts them."""
 HEARD_SECONDS: Final = 0.1
-STILL_FALLING: Final = 5e-3
+STILL_FALLING: Final = 1e-2
 """Share of the mean loss that runs may lose over their last fifth and be said to have settled."""
 
 
@@ -48,7 +48,8 @@ class Trained:
     @property
     def settled(self) -> bool:
         """Whether the loss no longer falls: only then do the runs tell where gradient descent ends."""
-        return has_settled(self.training)
+        fall = last_fall(self.training)
+        return fall is not None and fall <= STILL_FALLING
 
     @property
     def losses(self) -> tuple[float, ...]:
@@ -61,16 +62,13 @@ class Trained:
         return tuple(rank for rank in found if rank is not None)
 
 
-def has_settled(training: Training) -> bool:
-    """Whether the mean loss fell by less than 0.5 % over the last fifth of the steps.
-
-    False where all runs have diverged.
-    """
+def last_fall(training: Training) -> float | None:
+    """The share of the mean loss that the runs lost over the last fifth of the steps; None where all have diverged."""
     steps, means = training.trajectory.step, training.trajectory.loss.mean
     before = [mean for step, mean in zip(steps, means, strict=True) if step <= 0.8 * steps[-1]]
-    if len(before) < 2 or before[-1] is None or means[-1] is None:
-        return False
-    return means[-1] >= (1 - STILL_FALLING) * before[-1]
+    if len(before) < 2 or not before[-1] or means[-1] is None:
+        return None
+    return 1 - means[-1] / before[-1]
 
 
 @dataclass(frozen=True)

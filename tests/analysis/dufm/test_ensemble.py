@@ -38,9 +38,8 @@ def test_a_converged_run_has_a_small_gradient_and_stops():
         final = ensemble.final.run(run)
         assert ending.gradient_norm == pytest.approx(gradient_norm(problem, final), rel=1e-4)
         assert ending.gradient_norm <= 1e-7
-        assert ending.losses[0] == pytest.approx(
-            float(naive_loss(problem, final.features[0], [w[0] for w in final.weights]))
-        )
+        loss = naive_loss(problem, final.features[0], [weight[0] for weight in final.weights])
+        assert ending.losses[0] == pytest.approx(float(loss))
 
 
 def test_without_a_condition_every_run_takes_all_steps():

@@ -25,6 +25,7 @@ def test_layers_are_measured_as_if_they_had_been_uploaded(measure, samples, acti
     variables = random_variables(problem)
     tensors = network_file(problem, variables)
     del tensors["features.output"]  # an upload's classifier belongs to the last layer
+    spectra = ("class_means", "features", "weights")
     uploaded = measure(
         tensors, layers=problem.layers[:-1], metrics=METRICS, spectra=("class_means", "features", "weights")
     )
@@ -35,7 +36,7 @@ def test_layers_are_measured_as_if_they_had_been_uploaded(measure, samples, acti
             found, wanted = layer.metrics[metric], expected.metrics[metric]
             assert (found is None) == (wanted is None), (layer.name, metric, layer.warnings, expected.warnings)
             assert found is None or found == pytest.approx(wanted, rel=1e-7, abs=1e-9), (layer.name, metric)
-        for spectrum in ("class_means", "features", "weights"):
+        for spectrum in spectra:
             found, wanted = getattr(layer.spectra, spectrum), getattr(expected.spectra, spectrum)
             assert (found is None) == (wanted is None)
             assert found is None or found == pytest.approx(wanted, rel=1e-6, abs=1e-7)
