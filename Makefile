@@ -6,10 +6,10 @@ BIN := $(VENV)/bin
 # With two cores, two test processes; each starts its own Valkey and PostgreSQL.
 TEST_PROCESSES ?= 2
 
-.PHONY: help setup demo serve test check format bench catalogue clean
+.PHONY: help setup demo head-on-digits serve test check format bench catalogue clean
 
 help: ## Show this help
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(VENV)/installed ## Make the virtual environment in .venv and install everything
 
@@ -23,6 +23,9 @@ $(VENV)/installed: constraints.txt pyproject.toml client/pyproject.toml
 
 demo: setup ## Train a network on digits and watch its features collapse, through the running service (KEEP=1: leave it running)
 	$(BIN)/python examples/demo.py $(if $(KEEP),--keep)
+
+head-on-digits: setup ## Hold a real network's deep head against the theory's losses, through the running service: about a minute
+	$(BIN)/python examples/head_on_digits.py
 
 serve: setup ## Run the service on http://127.0.0.1:8000
 	$(BIN)/collapse serve

@@ -10,10 +10,13 @@ from pydantic import Field
 from analysis.commands.base import ChildJob, Command, Features, Surroundings
 from analysis.commands.find_dufm_optimum import FindDufmOptimum
 from analysis.commands.measure_collapse import MeasureCollapse
+from analysis.commands.reproduce_figure import ReproduceFigure
 from analysis.commands.sweep_dufm import SweepDufm
 from analysis.commands.train_dufm import TrainDufm
 
-AnyCommand = Annotated[MeasureCollapse | TrainDufm | FindDufmOptimum | SweepDufm, Field(discriminator="kind")]
+AnyCommand = Annotated[
+    MeasureCollapse | TrainDufm | FindDufmOptimum | SweepDufm | ReproduceFigure, Field(discriminator="kind")
+]
 """Every kind."""
 
 KINDS: dict[str, type[Command]] = {
@@ -29,6 +32,7 @@ __all__ = [
     "Features",
     "FindDufmOptimum",
     "MeasureCollapse",
+    "ReproduceFigure",
     "Surroundings",
     "SweepDufm",
     "TrainDufm",

@@ -1,0 +1,70 @@
+"""Ranges, and labels that do not lie on one another."""
+
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from figures.axes import Range, line_labels, spread
+from figures.words import cut, labels
+
+shares = st.lists(st.floats(0, 1), max_size=12).map(sorted)
+
+
+@given(shares)
+def test_spread_positions_keep_their_distance_and_order(positions):
+    moved = spread(positions, distance=0.05)
+    assert len(moved) == len(positions)
+    assert all(second - first >= 0.05 - 1e-9 for first, second in pairwise(moved))
+
+
+@given(shares)
+def test_positions_that_are_apart_stay(positions):
+    apart = [index * 0.1 + 0.001 * position for index, position in enumerate(positions)]
+    assert spread(apart, distance=0.05) == pytest.approx(apart)
+
+
+@given(st.lists(st.floats(0, 1e300) | st.none(), max_size=8), st.booleans(), st.booleans())
+def test_range_covers_what_can_be_drawn(values, log, zero):
+    shown = Range.around(values, log=log, zero=zero)
+    assert shown.low < shown.high
+    for value in values:
+        if value is not None:
+            assert value <= shown.high
+            assert shown.log or value >= shown.low
+    if zero and not shown.log:
+        assert shown.low <= 0
+
+
+@pytest.mark.parametrize("log", [True, False])
+def test_share_and_value_are_inverse(log):
+    shown = Range.around([0.001, 5.0], log=log)
+    for share in (0.0, 0.3, 1.0):
+        assert shown.share(shown.at(share)) == pytest.approx(share)
+
+
+def test_lines_outside_have_no_label():
+    shown = Range(0.0, 1.0, log=False)
+    rows = line_labels({"in": 0.5, "near": 0.501, "out": 2.0}, shown, height=100)
+    assert [(row["label"], row["y"]) for row in rows] == [("in", 0.5), ("near", 0.501)]
+    assert rows[1]["label_y"] - rows[0]["label_y"] == pytest.approx(0.13)
+
+
+def test_zeros_alone_and_nothing_have_a_linear_range():
+    for values in ([0.0, 0.0], [], [None]):
+        assert not Range.around(values, log=True).log
+
+
+@given(st.lists(st.text(max_size=60), max_size=6, unique=True))
+def test_labels_are_short_printable_and_all_different(names):
+    made = labels(names)
+    assert len(set(made)) == len(names)
+    assert all(0 < len(label) <= 36 and label.isprintable() for label in made)
+
+
+@given(st.text())
+def test_cut_is_short_and_keeps_what_is_short(name):
+    assert len(cut(name)) <= 28
+    if name.isprintable() and len(name) <= 28 and name == " ".join(name.split()):
+        assert cut(name) == name
