@@ -41,8 +41,9 @@ def find_optimum(command: FindDufmOptimum, surroundings: Surroundings) -> Report
     """
     started, effort = time.perf_counter(), _effort(command)
     problem = command.model
-    known = references(problem)
-    starts = [*reference_starts(problem.reduced), *neighbours(problem.reduced)]
+    tick = _tick(command, surroundings)
+    starts = [*reference_starts(problem.reduced, tick=tick), *neighbours(problem.reduced)]
+    known = references(problem, with_families=True)
     found = search(
         problem.reduced,
         restarts=command.restarts,
@@ -50,7 +51,7 @@ def find_optimum(command: FindDufmOptimum, surroundings: Surroundings) -> Report
         starts=starts,
         effort=effort,
         device=surroundings.device,
-        tick=_tick(command, surroundings),
+        tick=tick,
     )
     settled = settle(found, starts)
     widths = settled.problem.widths if command.width is None else problem.widths

@@ -68,8 +68,8 @@ def references(problem: Problem, *, with_families: bool = False) -> References:
     )
 
 
-def solutions(problem: Problem) -> tuple[Solution, ...]:
-    """Those of zero, DNC, SRG and the families that the problem has.
+def solutions(problem: Problem, *, tick: Callable[[], None] = lambda: None) -> tuple[Solution, ...]:
+    """Those of zero, DNC, SRG and the families that the problem has. tick: called in between; it may raise.
 
     >>> problem = Problem(num_classes=10, widths=(64,) * 4, weight_decays=(0.004,) * 4, feature_decay=0.004)
     >>> [solution.name for solution in solutions(problem)]
@@ -79,7 +79,7 @@ def solutions(problem: Problem) -> tuple[Solution, ...]:
     for find in (zero, dnc, srg):
         with suppress(UndefinedReference):
             found.append(find(problem))
-    return (*found, *families(problem))
+    return (*found, *families(problem, tick=tick))
 
 
 def zero(problem: Problem) -> Solution:

@@ -28,11 +28,11 @@ ENOUGH: Final = 64
 """Neurons of the last hidden layer that are tried; for many classes 2K."""
 
 
-def families(problem: Problem) -> tuple[Solution, ...]:
+def families(problem: Problem, *, tick: Callable[[], None] = lambda: None) -> tuple[Solution, ...]:
     """The best solution of each family that has one for this K, if it is better than zero and deep neural collapse.
 
     Only what fits into the widths counts, of the family and of deep neural collapse. None for L < 3, linear models,
-    cross-entropy, or a decay of 0.
+    cross-entropy, or a decay of 0. tick: called before each family, which takes a second or two; it may raise.
 
     >>> problem = Problem(num_classes=10, widths=(64,) * 5, weight_decays=(0.004,) * 5, feature_decay=0.004)
     >>> [(found.name, round(found.loss, 6), found.rank) for found in families(problem)]
@@ -46,6 +46,7 @@ def families(problem: Problem) -> tuple[Solution, ...]:
     last_width = min(problem.widths[-1], max(ENOUGH, 2 * problem.num_classes))
     found = []
     for name in FAMILIES:
+        tick()
         network = _best(name, problem.num_classes, problem.depth, problem.effective_decay, least_width, last_width)
         if network is not None and network.loss(problem.effective_decay) < bound:
             found.append(_solution(name, problem, network))
