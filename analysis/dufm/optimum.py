@@ -80,7 +80,10 @@ def find_optimum(command: FindDufmOptimum, surroundings: Surroundings) -> Report
 
 def _effort(command: FindDufmOptimum) -> Effort:
     budget = command.budget_seconds
-    return Effort(patience=PATIENCE, deadline=None if budget is None else time.monotonic() + (1 - POLISHING) * budget)
+    if budget is None:
+        return Effort(patience=PATIENCE, deadline=None)
+    now = time.monotonic()
+    return Effort(patience=PATIENCE, deadline=now + (1 - POLISHING) * budget, end=now + budget)
 
 
 def _tick(command: FindDufmOptimum, surroundings: Surroundings) -> Callable[[], None]:

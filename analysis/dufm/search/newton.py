@@ -17,7 +17,7 @@ LARGEST_HESSIAN: Final = 1500
 """Variables up to which the Hessian is formed (18 MB, half a second a step); beyond, quasi-Newton steps must do."""
 SMOOTHINGS: Final = (1e-3, 3e-4, 1e-4, 3e-5, 1e-5, 3e-6, 1e-6, 3e-7, 1e-7)
 """σ_ε differs from σ by ε/4 at most: at the last, a loss of 0.1 is right to 1e-8 and better."""
-STEPS, LAST_STEPS = 12, 40
+STEPS, LAST_STEPS = 12, 120
 """For each smoothing but the last, and for the last."""
 CONVERGED: Final = 1e-6
 """‖gradient‖ ≤ this · λ̄ · ‖variables‖."""
@@ -26,12 +26,16 @@ LARGEST_DAMPING: Final = 1e6
 Flat = Float64[Tensor, "1 variables"]
 
 
+class OutOfTime(Exception):
+    """What `tick` raises where the polish shall end with what it has."""
+
+
 def polish(objective: Objective, flat: Flat, *, tick: Callable[[], None]) -> Flat:
     """The minimum next to this run, to about 1e-8 of the loss, pre-activations at kinks within 1e-7 of 0.
 
     A minimum of the smoothed loss has σ_ε' of its kinks between 0 and 1: it is stationary with its kinks taken for what
     they are, where a descent on the ReLU itself would stall on them. Where the loss without smoothing would rise, the
-    run stays as it was.
+    run stays as it was. `tick` is called every step; what it raises comes out, but for OutOfTime, which ends the work.
     """
     if flat.shape[1] > LARGEST_HESSIAN:
         return _by_quasi_newton(objective, flat, tick)
@@ -39,7 +43,10 @@ def polish(objective: Objective, flat: Flat, *, tick: Callable[[], None]) -> Fla
     current = flat
     for smoothing in SMOOTHINGS:
         steps = LAST_STEPS if smoothing == SMOOTHINGS[-1] else STEPS
-        current = _newton(objective, current, smoothing, steps, tick)
+        try:
+            current = _newton(objective, current, smoothing, steps, tick)
+        except OutOfTime:
+            return best
         value = float(objective.value_and_gradient(current, smoothing=0)[0])
         if value <= best_value:
             best, best_value = current, value
@@ -50,13 +57,11 @@ def polish(objective: Objective, flat: Flat, *, tick: Callable[[], None]) -> Fla
 
 def _by_quasi_newton(objective: Objective, flat: Flat, tick: Callable[[], None]) -> Flat:
     for smoothing in SMOOTHINGS[:5]:
-        flat = minimise(
-            partial(objective.value_and_gradient, smoothing=smoothing),
-            flat,
-            steps=300,
-            tolerance=1e-9,
-            tick=tick,
-        )
+        function = partial(objective.value_and_gradient, smoothing=smoothing)
+        try:
+            flat = minimise(function, flat, steps=300, tolerance=1e-9, tick=tick)
+        except OutOfTime:
+            break
     return flat
 
 

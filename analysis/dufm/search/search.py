@@ -15,7 +15,7 @@ from analysis.dufm.model import Variables
 from analysis.dufm.problem import Problem
 from analysis.dufm.search.annealing import COLD, FINE, GENTLE, WARM, Schedule, anneal
 from analysis.dufm.search.neurons import living_widths, merge_parallel, resize
-from analysis.dufm.search.newton import polish
+from analysis.dufm.search.newton import OutOfTime, polish
 from analysis.dufm.search.objective import Flat, Objective
 from analysis.dufm.search.pool import Pool
 from analysis.dufm.search.starts import disturb, random_starts
@@ -61,6 +61,8 @@ class Effort:
     """on the monotonic clock"""
     goal: float | None = None
     """a loss that is good enough"""
+    end: float | None = None
+    """on the monotonic clock: until then the last digits are worked on"""
 
     def over(self, best: float) -> bool:
         """Whether time is up, or the best loss so far is good enough."""
@@ -126,6 +128,7 @@ class _Search:
     def __post_init__(self) -> None:
         self.objective = Objective(replace(self.problem, widths=narrow_widths(self.problem)))
         self.generator = torch.Generator().manual_seed(self.seed)
+        self.given: list[tuple[float, Start]] = []
         self.wide: list[tuple[float, Start]] = []
         self.hops = 0
         self.began = monotonic()
@@ -158,6 +161,11 @@ class _Search:
     def _over(self) -> bool:
         return self.effort.over(self.history[-1][1] if self.history else float("inf"))
 
+    def _tick_until_end(self) -> None:
+        self.tick()
+        if self.effort.end is not None and monotonic() > self.effort.end:
+            raise OutOfTime
+
     @property
     def batch(self) -> int:
         """Runs side by side: more where calls cost more than numbers, fewer where memory ends."""
@@ -171,9 +179,10 @@ class _Search:
         """From what was handed in; what needs more neurons than are searched with waits."""
         fitting: list[tuple[str, Flat]] = []
         for start in starts:
+            self.given.append((loss_at(self.problem, start.variables), start))
             resized = resize(start.variables, self.objective.problem.widths)
             if resized is None:
-                self.wide.append((loss_at(self.problem, start.variables), start))
+                self.wide.append(self.given[-1])
             else:
                 fitting.append((start.name, self.objective.flatten(resized).to(pool.flats)))
         for first in range(0, len(fitting), self.batch):
@@ -235,7 +244,7 @@ class _Search:
         return wider
 
     def _finish(self, pool: Pool) -> tuple[str, Tensor, Objective]:
-        """The finalists in float64, without dead neurons, to the last digit; the best of them."""
+        """The finalists in float64, without dead neurons, to the last digit; the best of them and of the starts."""
         flats, losses = anneal(self.objective, pool.flats[:FINALISTS].double().cpu(), FINE, tick=self.tick)
         ends = [
             (loss, Start(name, self.objective.variables(flat[None])))
@@ -243,8 +252,13 @@ class _Search:
         ]
         ends = sorted(ends + self.wide, key=loss_of)[:FINALISTS]
         polished = [self._polished(start) for loss, start in ends if loss <= ends[0][0] * (1 + CLOSE)]
-        _, start, flat, objective = min(polished, key=lambda end: end[0])
-        return start, flat, objective
+        loss, name, flat, objective = min(polished, key=lambda end: end[0])
+        if self.given and min(self.given, key=loss_of)[0] < loss:  # time ran out before its digits were there again
+            start = min(self.given, key=loss_of)[1]
+            variables = _trimmed(start.variables)
+            objective = _objective(self.problem, variables)
+            return start.name, objective.flatten(variables).double(), objective
+        return name, flat, objective
 
     def _polished(self, start: Start) -> tuple[float, str, Tensor, Objective]:
         variables = _trimmed(start.variables)
@@ -252,7 +266,7 @@ class _Search:
         if loss_at(self.problem, merged) <= loss_at(self.problem, variables) * (1 + MERGED):
             variables = merged
         objective = _objective(self.problem, variables)
-        flat = polish(objective, objective.flatten(variables).double(), tick=self.tick)
+        flat = polish(objective, objective.flatten(variables).double(), tick=self._tick_until_end)
         return float(objective.value_and_gradient(flat, smoothing=0)[0]), start.name, flat, objective
 
 

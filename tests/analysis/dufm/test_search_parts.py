@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from analysis.dufm.model import Variables, losses_and_gradients
 from analysis.dufm.problem import Problem
 from analysis.dufm.search.neurons import living_widths, merge_parallel, resize
-from analysis.dufm.search.newton import polish
+from analysis.dufm.search.newton import OutOfTime, polish
 from analysis.dufm.search.objective import Objective, smooth_relu
 from analysis.dufm.search.pool import Pool
 from analysis.dufm.search.quasi_newton import minimise
@@ -208,6 +208,22 @@ def test_the_polish_brings_a_disturbed_dnc_solution_back_to_the_last_digits(num_
     polished = polish(objective, flat + 0.01 * noise, tick=lambda: None)
     assert objective.value_and_gradient(polished, smoothing=0)[0].item() == pytest.approx(loss, rel=1e-8)
     assert check_stationarity(objective, polished).stationary
+
+
+def test_a_polish_that_runs_out_of_time_ends_no_worse_than_it_began():
+    objective = Objective(reduced(3, (3, 3, 3), 0.004))
+    exact, _ = diagonal(3, 3, 0.004)
+    noise = torch.randn(1, 36, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    start = objective.flatten(exact) + 0.01 * noise
+    ticks = iter(range(20))
+
+    def tick():
+        if next(ticks, None) is None:
+            raise OutOfTime
+
+    polished = polish(objective, start, tick=tick)
+    before, after = (objective.value_and_gradient(flat, smoothing=0)[0].item() for flat in (start, polished))
+    assert after < before
 
 
 def test_a_dnc_solution_is_stationary_at_all_its_kinks():
