@@ -30,7 +30,6 @@ from analysis.dufm.structure import classify, ranks
 FOLDER: Final = Path(__file__).with_name("optima")
 SPARE_WIDTH: Final = 4
 """Times K: neurons that the search may use in a layer."""
-PATIENCE: Final = 8
 BETTER: Final = 1e-9
 """An entry is replaced by one whose loss is smaller by more than this, relative."""
 
@@ -47,7 +46,9 @@ def cell_problem(num_classes: int, depth: int, decay: float) -> Problem:
     )
 
 
-def improve(cell: Cell, *, seconds: float, restarts: int, seed: int) -> tuple[CatalogueEntry, float | None]:
+def improve(
+    cell: Cell, *, seconds: float, restarts: int, patience: int, seed: int
+) -> tuple[CatalogueEntry, float | None]:
     """Search the cell; the entry that is the best now, and the loss of the one before."""
     problem = cell_problem(*cell)
     before = catalogue.find(*cell)
@@ -57,7 +58,7 @@ def improve(cell: Cell, *, seconds: float, restarts: int, seed: int) -> tuple[Ca
         restarts=restarts,
         seed=seed,
         starts=starts,
-        effort=Effort(patience=PATIENCE, deadline=time.monotonic() + seconds),
+        effort=Effort(patience=patience, deadline=time.monotonic() + seconds),
     )
     settled = settle(found, starts)
     exact = settled.source != "search" and before is not None and before.start != settled.source
@@ -134,13 +135,20 @@ def main() -> None:
     parser.add_argument("--depths", type=int, nargs="+", default=list(catalogue.DEPTHS))
     parser.add_argument("--seconds", type=float, default=60, help="for one cell, at most")
     parser.add_argument("--restarts", type=int, default=512)
+    parser.add_argument("--patience", type=int, default=8, help="rounds of hops that may bring nothing")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--again", action="store_true", help="search cells again that have an entry")
     chosen = parser.parse_args()
     for cell in cells(chosen.decays, chosen.classes, chosen.depths):
         if chosen.again or catalogue.find(*cell) is None:
             started = time.monotonic()
-            entry, before = improve(cell, seconds=chosen.seconds, restarts=chosen.restarts, seed=chosen.seed)
+            entry, before = improve(
+                cell,
+                seconds=chosen.seconds,
+                restarts=chosen.restarts,
+                patience=chosen.patience,
+                seed=chosen.seed,
+            )
             print(_line(entry, before, time.monotonic() - started), flush=True)
 
 
