@@ -28,14 +28,15 @@ class AppliedWeights:
     bias: Float64[Tensor, " outputs"] | None = None
     following: tuple[str, Float64[Tensor, "_ _"]] | None = None
     """the next layer that has weights, and those, which need not follow on these"""
+    absence: str | None = None
+    """why there can be no matrix, where nobody could send one"""
 
     @property
     def given(self) -> Weights:
         """W_l (d_out × d); not zero."""
         if self.matrix is None:
-            raise UndefinedMetric(
-                "no_weights", f"there is no tensor 'weights.{self.layer}': send the matrix applied to this layer"
-            )
+            missing = f"there is no tensor 'weights.{self.layer}': send the matrix applied to this layer"
+            raise UndefinedMetric("no_weights", self.absence or missing)
         if not bool(self.matrix.any()):
             raise UndefinedMetric("zero_weights", "the weights are all zero: send trained ones")
         return self.matrix

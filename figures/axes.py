@@ -15,9 +15,15 @@ MOST_DECADES: Final = 10
 """Of a logarithmic axis; what is smaller, and 0, is drawn at its foot."""
 NARROW: Final = 4
 """Greatest over least value from which on a logarithmic axis differs from a linear one."""
+ROUNDING: Final = 1e-6
+"""Values that differ by less, relative, are drawn as equal: an axis in between would name one number many times."""
 LABEL: Final = "datum.value && abs(datum.value) < 1e-3 ? format(datum.value, '.3~e') : format(datum.value, '.6~g')"
 """How a tick is written, as Vega's expression."""
 MOST_NAMED_LAYERS: Final = 40
+MOST_EACH: Final = 10
+"""Whole numbers of an axis, each with its tick."""
+LETTERS_ALONG: Final = 40
+"""Of the narrowest axis of layers; where the longest name would take more, names stand aslant."""
 LINE_HEIGHT: Final = 13
 Row = dict[str, Any]
 Layered = alt.LayerChart | alt.FacetChart
@@ -53,7 +59,7 @@ class Range:
         low, high = min(there, default=0.0), max(there, default=1.0)
         if zero:
             low, high = min(low, 0.0), max(high, 0.0) or float(low >= 0)
-        room = 0.06 * (high - low) or 0.1 * abs(high) or 0.5
+        room = 0.1 * abs(high) or 0.5 if are_equal(low, high) else 0.06 * (high - low)
         return cls(low if zero and low == 0 else low - room, high if zero and high == 0 else high + room, log=False)
 
     @property
@@ -71,9 +77,10 @@ class Range:
         return alt.Axis(labelExpr=LABEL, values=self._ticks())
 
     def _ticks(self) -> list[float]:
-        """Powers of ten, at most eight; where they are fewer than three, also twice and five times them."""
+        """Powers of ten, at most eight; where they are fewer than three, also some of their multiples."""
         first, last = floor(log10(self.low)), ceil(log10(self.high))
-        factors = (1, 2, 5) if log10(self.high / self.low) < 2.5 else (1,)
+        decades = log10(self.high / self.low)
+        factors = (1,) if decades >= 2.5 else (1, 2, 5) if decades >= 1.2 else (1, 2, 3, 5, 7)
         stride = max(1, round((last - first) / 7))
         ticks = (factor * 10.0**power for power in range(first, last + 1, stride) for factor in factors)
         return [tick for tick in ticks if self.low <= tick <= self.high]
@@ -91,16 +98,34 @@ class Range:
         return self.low + share * (self.high - self.low)
 
 
+def are_equal(low: float, high: float) -> bool:
+    """Whether two ends of a range differ by rounding alone.
+
+    >>> are_equal(0.5, 0.5 + 1e-13), are_equal(0.5, 0.51)
+    (True, False)
+    """
+    return high - low <= ROUNDING * max(abs(low), abs(high))
+
+
 def vertical(field: str, title: str, shown: Range, **options: Any) -> alt.Y:
     """A y axis of numbers."""
     return alt.Y(f"{field}:Q", title=wrap(title, 50), scale=shown.scale, axis=shown.axis, **options)
+
+
+def whole_ticks(first: int, last: int) -> dict[str, Any]:
+    """Options of an axis of whole numbers: each of a few, which Vega would put others between; else as many as fit.
+
+    >>> whole_ticks(1, 3), whole_ticks(0, 100)
+    ({'values': [1, 2, 3]}, {'tickCount': 6})
+    """
+    return {"values": list(range(first, last + 1))} if last - first <= MOST_EACH else {"tickCount": 6}
 
 
 def layer_axis(labels: Sequence[str]) -> alt.X:
     """An x axis of layers, from the columns `layer` and `position`; by number where there are too many to name."""
     if len(labels) > MOST_NAMED_LAYERS:
         return alt.X("position:Q", title="layer, by position", axis=alt.Axis(format="d"), scale=alt.Scale(zero=False))
-    angle = 0 if len(labels) <= 6 and max(map(len, labels)) <= 12 else -40
+    angle = 0 if len(labels) * max(map(len, labels)) <= LETTERS_ALONG else -40
     scale = alt.Scale(domain=list(labels), padding=0.5)
     return alt.X("layer:N", title="layer", axis=alt.Axis(labelAngle=angle), scale=scale)
 

@@ -7,13 +7,15 @@ from typing import Any, Final
 
 import altair as alt
 
-from figures.axes import LABEL, Layered, Row, table
+from figures.axes import Layered, Row, are_equal, table
 from figures.style import DIVERGING, SEQUENTIAL, wrap
 
 LARGEST_WITH_NUMBERS: Final = 16
 NEARLY_ZERO: Final = 0.01
 """Share of the largest value below which a number would say nothing but its many digits."""
 LONGEST_SIDE: Final = 520
+LEGEND_LABEL: Final = "format(datum.value, '.3~g')"
+"""How a value is written beside its colour, as Vega's expression."""
 
 
 def heatmap(
@@ -26,22 +28,27 @@ def heatmap(
     ascending: bool = False,
     centre: float | None = None,
     values: Sequence[float | None] | None = None,
+    domain: tuple[float, float] | None = None,
+    order: Sequence[str] | None = None,
 ) -> Layered:
     """Cells from the columns `column`, `row` and `value`, with their numbers where there are few.
 
     square: cells as high as wide. ascending: columns and rows by value, not as they first come. centre: the value of
     the neutral colour, where values lie on both sides of it; 0 if there are negative ones. values: those that the
-    colours cover, where several maps share them. Cells without a value stay empty, with a dash.
+    colours cover, where several maps share them. domain: the least and the greatest value that there can be. order:
+    that of the columns and rows. Cells without a value stay empty, with a dash.
     """
     columns, lines = (list(dict.fromkeys(row[side] for row in rows)) for side in ("column", "row"))
-    if ascending:
+    if order is not None:
+        columns = lines = list(order)
+    elif ascending:
         columns, lines = sorted(columns), sorted(lines)
     width, height = _side(len(columns)), _side(len(lines))
     if square:
         width = height = max(width, height)
     largest = max((abs(row["value"]) for row in rows if row["value"] is not None), default=0.0)
     marked = [{**row, "label": _label(row["value"], largest)} for row in rows]
-    there = [value for value in values or [row["value"] for row in rows] if value is not None]
+    there = [value for value in domain or values or [row["value"] for row in rows] if value is not None]
     chart = alt.Chart(table(marked))
     place = {
         "x": alt.X(
@@ -50,7 +57,7 @@ def heatmap(
         "y": alt.Y("row:O", title=y_title, scale=alt.Scale(domain=lines), axis=alt.Axis(labelOverlap=True)),
     }
     scale, light = _colours(there, centre)
-    colour = alt.Color("value:Q", title=wrap(value_title, 24), scale=scale, legend=alt.Legend(labelExpr=LABEL))
+    colour = alt.Color("value:Q", title=wrap(value_title, 24), scale=scale, legend=alt.Legend(labelExpr=LEGEND_LABEL))
     layers: list[Any] = [chart.mark_rect().encode(**place, color=colour)]
     if max(len(columns), len(lines)) <= LARGEST_WITH_NUMBERS:
         ink = alt.condition(light, alt.value("#111111"), alt.value("#ffffff"))
@@ -73,13 +80,13 @@ def _colours(values: Sequence[float], centre: float | None) -> tuple[alt.Scale, 
     """The scale, and an expression that is true where its colours are light."""
     low, high = min(values, default=0.0), max(values, default=1.0)
     middle = 0.0 if centre is None and low < 0 < high else centre
-    if middle is not None and low < middle < high:
+    if middle is not None and low < middle < high and not are_equal(low, high):
         reach = max(high - middle, middle - low)
         light = f"datum.value === null || abs(datum.value - {middle!r}) < {0.62 * reach!r}"
         return alt.Scale(scheme=DIVERGING, domain=[middle - reach, middle + reach]), light
     if 0 < low < 0.5 * high:
         low = 0.0
-    if low == high:
+    if are_equal(low, high):
         low, high = low - 0.5 * (abs(low) or 1), high + 0.5 * (abs(high) or 1)
     light = f"datum.value === null || datum.value > {low + 0.6 * (high - low)!r}"
     return alt.Scale(scheme=SEQUENTIAL, domain=[low, high]), light

@@ -104,13 +104,13 @@ def _ranks(report: Report) -> list[Row]:
 
 @figure(lambda report: {"ranks": "Rank of the class means, layer by layer"} if _ranks(report) else {})
 def ranks(report: Report, _: str) -> alt.TopLevelMixin:
-    """The rank by depth, with those of deep neural collapse and of the strongly regular graph."""
+    """The rank by depth, with those of deep neural collapse and, for K = r(r − 1)/2, of the strongly regular graph."""
     rows = _ranks(report)
     number = len(rows)
     lines = {
         f"{name}: {words.number(rows[-1][column])}": float(rows[-1][column])
         for column, name in (("dnc", "deep neural collapse"), ("srg", "strongly regular graph"))
-        if rows[-1][column] is not None
+        if rows[-1][column] is not None and float(rows[-1][column]).is_integer()
     }
     shown = Range.around([*(row["rank"] for row in rows), *lines.values()], zero=True)
     title = "rank of the class means"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import altair as alt
 
@@ -35,7 +35,8 @@ class Figure:
 
 
 FIGURES: list[Figure] = []
-"""In the order of the menu."""
+MENU: Final = ("reproduction", "optimum", "training", "sweep", "layers", "spectra", "single_metrics")
+"""The modules with figures, in the order in which theirs are listed: what the report is about comes first."""
 
 
 def figure(titles: Titles) -> Callable[[Draw], Draw]:
@@ -50,7 +51,8 @@ def figure(titles: Titles) -> Callable[[Draw], Draw]:
 
 def names(report: Report) -> tuple[FigureEntry, ...]:
     """Name and title of every figure that this report has."""
-    return tuple(FigureEntry(name, title) for known in FIGURES for name, title in known.titles(report).items())
+    ordered = sorted(FIGURES, key=lambda known: MENU.index(known.draw.__module__.removeprefix("figures.")))
+    return tuple(FigureEntry(name, title) for known in ordered for name, title in known.titles(report).items())
 
 
 def specification(report: Report, name: str, *, dark: bool = False) -> dict[str, Any]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
+from math import log2
 from typing import Any, Final
 
 import altair as alt
@@ -11,14 +13,24 @@ from figures.axes import Layered, Range, Row, labelled_lines, table, vertical
 from figures.heatmap import heatmap
 from figures.registry import Report, figure
 from figures.spectra import SIGMA
-from figures.style import BLUE, PALETTE, wrap
+from figures.style import BLUE, LINES, PALETTE, wrap
 from figures.training import HEIGHT, PARTS, PARTS_DASHES, shades
 
 Panel = Mapping[str, Any]
 WIDTH: Final = 440
 KNOWN: Final = {**PARTS, **SIGMA}
 """Series that have a colour of their own in all figures."""
+SUPERSCRIPTS: Final = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 COLUMNS: Final = ("x", "y", "low", "high", "color", "facet")
+
+
+def figure_name(name: str) -> str:
+    """What the paper calls it.
+
+    >>> figure_name("fig2-top")
+    'Figure 2, top'
+    """
+    return name.replace("fig", "Figure ").replace("-", ", ")
 
 
 def _panels(report: Report) -> dict[str, Panel]:
@@ -27,7 +39,9 @@ def _panels(report: Report) -> dict[str, Panel]:
 
 
 @figure(
-    lambda report: {"figure": f"{report['reproduction']['figure']}, done again"} if len(_panels(report)) > 1 else {}
+    lambda report: (
+        {"figure": f"{figure_name(report['reproduction']['figure'])}, done again"} if len(_panels(report)) > 1 else {}
+    )
 )
 def whole(report: Report, _: str) -> alt.TopLevelMixin:
     """All panels."""
@@ -119,10 +133,20 @@ def _horizontal(encoding: Mapping[str, str], rows: Sequence[Row]) -> alt.X:
             axis=alt.Axis(labelExpr=f"format(datum.value, '{'~s' if domain[1] >= 1000 else '.6~g'}')", tickCount=6),
         )
     shown = Range.around(values, log=True)
-    # A tick where there is something: few values, evenly spaced on this axis.
-    axis = alt.Axis(values=sorted(set(values)), labelExpr="format(datum.value, '.3~r')", labelOverlap=True)
     scale = alt.Scale(type="log", base=2 if kind == "log2" else 10, domain=[shown.low, shown.high], nice=False)
-    return alt.X("x:Q", title=encoding["x_title"], scale=scale, axis=axis)
+    return alt.X("x:Q", title=encoding["x_title"], scale=scale, axis=_ticks(sorted(set(values)), powers=kind == "log2"))
+
+
+def _ticks(values: Sequence[float], *, powers: bool) -> alt.Axis:
+    """A tick where there is something: few values, evenly spaced on this axis. powers: only those of two, if any."""
+    powers_of_two = {round(log2(value)): value for value in values if powers and log2(value).is_integer()}
+    if powers_of_two:
+        written = {str(power): f"2{str(power).translate(SUPERSCRIPTS)}" for power in powers_of_two}
+        return alt.Axis(
+            values=list(powers_of_two.values()),
+            labelExpr=f"({json.dumps(written, ensure_ascii=False)})[round(log(datum.value) / LN2)]",
+        )
+    return alt.Axis(values=list(values), labelExpr="format(datum.value, '.3~r')", labelOverlap=True)
 
 
 def _colours(encoding: Mapping[str, str], rows: Sequence[Row]) -> alt.Color:
@@ -138,5 +162,5 @@ def _colours(encoding: Mapping[str, str], rows: Sequence[Row]) -> alt.Color:
         title=encoding.get("color_title"),
         sort=None,
         scale=alt.Scale(domain=series, range=colours),
-        legend=alt.Legend(orient="top", columns=5, symbolOpacity=1),
+        legend=alt.Legend(orient="top", columns=5, **LINES),
     )

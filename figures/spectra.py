@@ -11,6 +11,7 @@ import altair as alt
 from figures import words
 from figures.axes import LABEL, Range, Row, layer_width, table, vertical
 from figures.heatmap import heatmap
+from figures.ordering import class_order
 from figures.registry import Report, figure
 from figures.style import BLUE, GREY, SEQUENTIAL, VERMILION
 
@@ -18,6 +19,7 @@ MOST_PANELS: Final = 12
 """Layers whose singular values are drawn as lines; more of them become a heat map."""
 BEFORE, AFTER, PLAIN = "before σ", "after σ", "without σ"
 SIGMA: Final = {BEFORE: VERMILION, AFTER: BLUE, PLAIN: GREY}
+NUMBER: Final = "number, from the largest"
 Layer = Mapping[str, Any]
 
 
@@ -68,7 +70,7 @@ def spectrum_lines(rows: Sequence[Row], *, title: str = "singular value") -> alt
     shown = Range.around((row["value"] for row in rows), log=True)
     series = [name for name in SIGMA if any(row["series"] == name for row in rows)]
     place = {
-        "x": alt.X("index:Q", title="number", scale=alt.Scale(nice=False, padding=8), axis=alt.Axis(format="d")),
+        "x": alt.X("index:Q", title=NUMBER, scale=alt.Scale(nice=False, padding=8), axis=alt.Axis(format="d")),
         "y": vertical("value", title, shown),
         "color": alt.Color(
             "series:N",
@@ -109,7 +111,7 @@ def singular_values(report: Report, _: str) -> alt.TopLevelMixin:
     shown = Range.around((row["value"] for row in rows), log=True)
     place = {
         "x": alt.X("position:O", title="layer, by position", axis=alt.Axis(labelOverlap=True, labelAngle=0)),
-        "y": alt.Y("index:O", title="number", axis=alt.Axis(labelOverlap=True)),
+        "y": alt.Y("index:O", title=NUMBER, axis=alt.Axis(labelOverlap=True)),
     }
     colour = alt.Color("value:Q", title="singular value", scale=_colours(shown), legend=alt.Legend(labelExpr=LABEL))
     cells: alt.Chart = alt.Chart(table(rows)).mark_rect().encode(**place, color=colour)
@@ -141,11 +143,22 @@ def gram(report: Report, name: str) -> alt.TopLevelMixin:
     """The inner products of one layer's class means."""
     _, layer = _grams(report)[name]
     matrix = layer["class_mean_gram"]
-    counts = list(report["class_counts"])
-    classes = words.labels(counts) if len(counts) == len(matrix) else [str(index) for index in range(len(matrix))]
+    names = list(report["class_counts"])
+    if len(names) != len(matrix):
+        names = [str(index) for index in range(len(matrix))]
+    classes = words.labels(names)
     rows = [
         {"row": classes[i], "column": classes[j], "value": value}
         for i, line in enumerate(matrix)
         for j, value in enumerate(line)
     ]
-    return heatmap(rows, x_title="class", y_title="class", value_title="inner product", square=True)
+    order = class_order(matrix, layer.get("structure"), names)
+    title = "class" if order == sorted(order) else "class, near ones together"
+    return heatmap(
+        rows,
+        x_title=title,
+        y_title=title,
+        value_title="inner product",
+        square=True,
+        order=[classes[index] for index in order],
+    )

@@ -23,6 +23,8 @@ DIVERGING: Final = "blueorange"
 FONT: Final = "DejaVu Sans, Arial, sans-serif"
 """With σ, λ and ‖ in it."""
 TITLE_LETTERS: Final = 64
+LINES: Final[dict[str, Any]] = {"symbolType": "stroke", "symbolOpacity": 1, "symbolSize": 180}
+"""Options of a legend that names lines; bands beside them are not shown in it."""
 
 
 def finish(chart: alt.TopLevelMixin, *, title: str, dark: bool) -> dict[str, Any]:

@@ -26,6 +26,9 @@ SHOWN: Final = {
 """Field of a cell → what it is."""
 EVEN: Final = {"loss_over_dnc": 1.0}
 """Where neither side is better."""
+DOMAINS: Final = {"dnc_share": (0.0, 1.0)}
+FROM_ZERO: Final = {"rank_mean", "dnc_share"}
+"""What has a zero that means something."""
 
 
 def _shown(report: Report) -> dict[str, str]:
@@ -56,6 +59,7 @@ def over_the_grid(report: Report, name: str) -> alt.TopLevelMixin:
             value_title=SHOWN[field],
             centre=EVEN.get(field),
             values=everything,
+            domain=DOMAINS.get(field),
         ).properties(title=alt.TitleParams(text=wrap(facet, 30), fontSize=11, anchor="start", frame="group"))
         for facet in facets[:MOST_FACETS]
     ]
@@ -83,7 +87,8 @@ def _line(sweep: Mapping[str, Any], parameter: str, field: str) -> alt.TopLevelM
     ]
     numeric = all(isinstance(row["x"], int | float) and not isinstance(row["x"], bool) for row in rows)
     lines = {"as deep neural collapse": 1.0} if field in EVEN else {}
-    shown = Range.around([*(row["value"] for row in rows), *lines.values()])
+    ends = DOMAINS.get(field, ())
+    shown = Range.around([*(row["value"] for row in rows), *lines.values(), *ends], zero=field in FROM_ZERO)
     if not numeric:
         rows = [{**row, "x": None} for row in rows]
     x = _numbers(rows, parameter) if numeric else _names(rows, parameter)
@@ -119,4 +124,4 @@ def value_label(value: Any) -> str:
 
 
 def _name(parameter: str) -> str:
-    return words.cut(parameter.replace("_", " "))
+    return words.cut(parameter.replace("num_", "number of ").replace("_", " "))

@@ -8,14 +8,16 @@ from typing import Any, Final
 import altair as alt
 
 from figures import words
-from figures.axes import Layered, Range, Row, labelled_lines, table, vertical
+from figures.axes import Layered, Range, Row, labelled_lines, table, vertical, whole_ticks
 from figures.registry import Report, figure
 from figures.spectra import MOST_PANELS, spectrum_lines, spectrum_rows
-from figures.style import BLUE, GREEN, GREY, ORANGE, PURPLE, SEQUENTIAL, SKY, VERMILION
+from figures.style import BLUE, GREEN, GREY, LINES, ORANGE, PURPLE, SEQUENTIAL, SKY, VERMILION
 
 WIDTH, HEIGHT = 560, 320
 MOST_POINTS: Final = 4_000
 """Of the lines of a figure: more steps are thinned."""
+STEP_LABEL: Final = "format(datum.value, datum.value < 1000 ? 'd' : '~s')"
+"""How a step is written, as Vega's expression."""
 MOST_NAMED_LINES: Final = 20
 MOST_BANDS: Final = 3
 """More bands on one another hide the lines."""
@@ -59,12 +61,22 @@ def thinned(steps: Sequence[int], *, series: int) -> list[int]:
 def step_axis(steps: Iterable[int]) -> alt.X:
     """Training steps along x."""
     there = list(steps)
+    first, last = min(there, default=0), max(there, default=1)
     return alt.X(
         "step:Q",
         title="step of gradient descent",
-        scale=alt.Scale(domain=[min(there, default=0), max(there, default=1)], nice=False),
-        axis=alt.Axis(labelExpr="format(datum.value, '~s')", tickCount=6),
+        scale=alt.Scale(domain=[first, last], nice=False),
+        axis=alt.Axis(labelExpr=STEP_LABEL, **whole_ticks(first, last)),
     )
+
+
+def is_alone(rows: Sequence[Row]) -> bool:
+    """Whether there is one step only: a line of one point is none, and the point is to be drawn.
+
+    >>> is_alone([{"step": 0, "mean": 0.5}]), is_alone([{"step": 0, "mean": 0.5}, {"step": 10, "mean": 0.4}])
+    (True, False)
+    """
+    return len({row["step"] for row in rows if row["mean"] is not None}) == 1
 
 
 def band_rows(band: Mapping[str, Any], steps: Sequence[int], which: Iterable[int], series: str) -> list[Row]:
@@ -109,13 +121,13 @@ def loss_chart(rows: Sequence[Row], lines: Mapping[str, float], *, title: str) -
         "series:N",
         title=None,
         scale=alt.Scale(domain=names, range=[PARTS[name] for name in names]),
-        legend=alt.Legend(orient="top", symbolOpacity=1),
+        legend=alt.Legend(orient="top", **LINES),
     )
     chart = alt.Chart(table(rows))
     x = step_axis(row["step"] for row in rows)
     band = chart.mark_area(opacity=0.2).encode(x=x, y=vertical("low", title, shown), y2=alt.Y2("high:Q"), color=colour)
     dashes = alt.StrokeDash("series:N", scale=alt.Scale(domain=names, range=[PARTS_DASHES[name] for name in names]))
-    line = chart.mark_line(strokeWidth=2.2).encode(
+    line = chart.mark_line(strokeWidth=2.2, point=is_alone(rows)).encode(
         x=x, y=vertical("mean", title, shown), color=colour, strokeDash=dashes.title(None)
     )
     across = labelled_lines(lines, shown, height=HEIGHT, title=title)
@@ -178,13 +190,19 @@ def layers_over_steps(rows: Sequence[Row], *, title: str, log: bool) -> Layered:
     named = len(series) <= MOST_NAMED_LINES
     if named:
         colour = alt.Color(
-            "series:N", title="layer", sort=None, scale=alt.Scale(domain=series, range=shades(len(series)))
+            "series:N",
+            title="layer",
+            sort=None,
+            scale=alt.Scale(domain=series, range=shades(len(series))),
+            legend=alt.Legend(**LINES),
         )
     chart = alt.Chart(table(rows))
     x = step_axis(row["step"] for row in rows)
     each: dict[str, Any] = {"color": colour, "detail": "series:N", "x": x}
     dashes = {"strokeDash": _dashes(series)} if named else {}
-    line = chart.mark_line(strokeWidth=1.8).encode(**each, **dashes, y=vertical("mean", title, shown))
+    line = chart.mark_line(strokeWidth=1.8, point=is_alone(rows)).encode(
+        **each, **dashes, y=vertical("mean", title, shown)
+    )
     band = chart.mark_area(opacity=0.15).encode(**each, y=vertical("low", title, shown), y2=alt.Y2("high:Q"))
     return alt.layer(*([band] if len(series) <= MOST_BANDS else []), line).properties(width=WIDTH, height=HEIGHT)
 
@@ -199,16 +217,14 @@ VIRIDIS: Final = ("#440154", "#3b528b", "#21918c", "#5ec962", "#d8c21a")
 """From early to late layers; the last darkened, to be seen on white."""
 
 
-def shades(count: int) -> list[str]:
-    """So many colours between those of VIRIDIS.
+def shades(count: int, stops: Sequence[str] = VIRIDIS) -> list[str]:
+    """So many colours between these.
 
     >>> shades(2)
     ['#440154', '#d8c21a']
     """
-    places = [index * (len(VIRIDIS) - 1) / max(1, count - 1) for index in range(count)]
-    return [
-        _between(VIRIDIS[int(place)], VIRIDIS[min(int(place) + 1, len(VIRIDIS) - 1)], place % 1) for place in places
-    ]
+    places = [index * (len(stops) - 1) / max(1, count - 1) for index in range(count)]
+    return [_between(stops[int(place)], stops[min(int(place) + 1, len(stops) - 1)], place % 1) for place in places]
 
 
 def _between(first: str, second: str, share: float) -> str:
@@ -259,7 +275,10 @@ def runs(report: Report, _: str) -> alt.TopLevelMixin:
         .mark_point(filled=True, size=60, opacity=0.9)
         .encode(
             x=alt.X(
-                "run:Q", title="run, by loss", axis=alt.Axis(format="d", tickMinStep=1), scale=alt.Scale(padding=12)
+                "run:Q",
+                title="run, by loss",
+                axis=alt.Axis(format="d", **whole_ticks(1, len(rows))),
+                scale=alt.Scale(domain=[0.5, len(rows) + 0.5], nice=False),
             ),
             y=vertical("loss", "loss at the end", shown),
             color=alt.Color(

@@ -38,7 +38,7 @@ class Settings(BaseSettings):
 
     lease_seconds: float = Field(10.0, gt=0)
     """A running job whose lease is not renewed for so long is handed to another worker."""
-    cancel_grace_seconds: float = Field(3.0, ge=0)
+    cancel_grace_seconds: float = Field(1.5, ge=0)
     """How long a running job may take to notice a cancel before its process is ended."""
     job_time_limit_seconds: float = Field(6 * 3600, gt=0)
     max_attempts: int = Field(3, ge=1)

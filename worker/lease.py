@@ -135,16 +135,14 @@ class Lease:
     # -- the thread ------------------------------------------------------------------------------------------------
 
     def _keep(self) -> None:
-        noticed: float | None = None
         interval = min(1.0, self._settings.lease_seconds / 4)
-        while not self._ended.wait(interval):
+        while self._reason is None:
+            if self._ended.wait(interval):
+                return
             if self._reason is None:
                 self._renew()
-            elif noticed is None:
-                noticed = time.monotonic()
-            elif time.monotonic() - noticed > self._settings.cancel_grace_seconds:
-                self._end_by_force(self._reason)
-                return
+        if not self._ended.wait(self._settings.cancel_grace_seconds):
+            self._end_by_force(self._reason)
 
     def _renew(self) -> None:
         if time.monotonic() - self._started > self._settings.job_time_limit_seconds:

@@ -53,12 +53,16 @@ class DufmParameters(BaseModel):
         )
 
 
-def require_memory(problem: Problem, *, runs: int) -> None:
-    """Raise ValueError where a batch of runs would not fit: variables, their gradients, and the layers' activations."""
+def require_memory(problem: Problem, *, runs: int, copies: int) -> None:
+    """Raise ValueError where a batch of runs would not fit: the layers' activations, and `copies` of the variables.
+
+    copies: the variables themselves, their start, their end and their gradient; what an optimiser has besides.
+    """
     weights = sum(rows * columns for rows, columns in problem.weight_shapes)
+    variables = weights + problem.widths[0] * problem.num_samples
     activations = (sum(problem.widths) * 2 + problem.num_classes) * problem.num_samples
-    # Twice: the variables and the gradients (or moments) of an optimiser; float64.
-    needed = 8 * runs * (2 * (weights + problem.widths[0] * problem.num_samples) + 2 * activations)
+    # Activations on the way forward and back, and once more when losses are looked at; float64.
+    needed = 8 * runs * (copies * variables + 3 * activations)
     if needed > LARGEST_MEMORY:
         raise ValueError(
             f"this needs about {needed / 2**30:.1f} GiB of memory ({runs} runs of {problem.num_classes} classes × "

@@ -31,7 +31,7 @@ class FindDufmOptimum(Command, DufmParameters):
     def _has_a_minimum(self) -> FindDufmOptimum:
         if self.model.effective_decay == 0:
             raise ValueError("with a decay of 0 the infimum of the loss is 0 and no solution attains it: give all > 0")
-        require_memory(self.model, runs=1)
+        require_memory(self.model, runs=1, copies=4)
         return self
 
     @property

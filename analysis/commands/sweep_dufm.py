@@ -47,7 +47,8 @@ class SweepDufm(Command):
                 self.child(values, repeat=0)
             except ValidationError as error:
                 first = error.errors()[0]
-                raise ValueError(f"grid: at {values} the job is not valid: {first['msg']}") from error
+                reason = first["msg"].removeprefix("Value error, ")
+                raise ValueError(f"grid: at {values} the job is not valid: {reason}") from error
         return self
 
     def cells(self) -> Iterator[dict[str, Any]]:

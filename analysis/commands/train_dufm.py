@@ -12,6 +12,8 @@ from analysis.dufm.problem import Activation, Loss, Problem
 from analysis.report import Report
 
 MOST_RUNS, MOST_STEPS, MOST_RECORDS = 1024, 10_000_000, 2_000
+COPIES = {"gd": 6, "adam": 11}
+"""Of the variables, in memory, as measured: Adam has two moments, a gradient, and two that its step is made of."""
 
 
 class StopWhen(BaseModel):
@@ -62,7 +64,7 @@ class TrainDufm(Command, DufmParameters):
                 f"record_every={self.record_every} would record {self.steps // self.record_every} times, the limit is "
                 f"{MOST_RECORDS}: take at least {-(-self.steps // MOST_RECORDS)}"
             )
-        require_memory(self.model, runs=self.runs)
+        require_memory(self.model, runs=self.runs, copies=COPIES[self.optimizer])
         return self
 
     @property

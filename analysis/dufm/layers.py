@@ -97,6 +97,7 @@ def _weights_applied_to(problem: Problem, variables: Variables, layer: str) -> A
         following=None
         if position is None or position + 1 == problem.depth
         else (inputs[position + 1], matrices[position + 1]),
+        absence=None if layer in inputs else f"the model applies no matrix to {layer}: look at {', '.join(inputs)}",
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Final
 
@@ -20,7 +20,7 @@ from analysis.dufm.report import Optimum, References
 from analysis.dufm.rescaling import expand
 from analysis.dufm.search.neurons import resize
 from analysis.dufm.search.objective import Objective
-from analysis.dufm.search.search import Effort, Found, search
+from analysis.dufm.search.search import Effort, Found, Start, search
 from analysis.dufm.search.stationarity import check_stationarity
 from analysis.dufm.structure import classify, ranks
 from analysis.report import Report
@@ -42,7 +42,7 @@ def find_optimum(command: FindDufmOptimum, surroundings: Surroundings) -> Report
     started, effort = time.perf_counter(), _effort(command)
     problem = command.model
     tick = _tick(command, surroundings)
-    starts = [*reference_starts(problem.reduced, tick=tick), *neighbours(problem.reduced)]
+    starts = [*reference_starts(problem.reduced, tick=tick), *_that_fit(neighbours(problem.reduced), problem)]
     known = references(problem, with_families=True)
     found = search(
         problem.reduced,
@@ -76,6 +76,11 @@ def find_optimum(command: FindDufmOptimum, surroundings: Surroundings) -> Report
         artifacts=(SOLUTION,),
         optimum=optimum,
     )
+
+
+def _that_fit(starts: Sequence[Start], problem: Problem) -> list[Start]:
+    """Those that need no more neurons than there are: the catalogue's solutions are of any widths."""
+    return [start for start in starts if resize(start.variables, problem.widths) is not None]
 
 
 def _effort(command: FindDufmOptimum) -> Effort:
@@ -112,7 +117,7 @@ def _optimum(problem: Problem, variables: Variables, settled: Settled, found: Fo
         structure=classify(problem, variables),
         ranks=dict(ranks(problem, variables)),
         references=known,
-        gap=loss - known.lower_bound,
+        gap=max(0.0, loss - known.lower_bound),  # where the two are equal, rounding may make it −1e-17
         restarts=found.restarts,
         reached_by=found.reached_by,
         stationarity=check_stationarity(objective, objective.flatten(settled.variables)),

@@ -72,7 +72,7 @@ def train(command: TrainDufm, surroundings: Surroundings) -> Report:
         seed=command.seed,
         started=started,
         timings={"training_seconds": trained - started},
-        warnings=_warnings(command, recording),
+        warnings=_warnings(command, recording, best),
         artifacts=_keep_artifacts(surroundings, problem, ensemble.final, training, recording),
         training=training,
     )
@@ -111,8 +111,15 @@ def _best(runs: Sequence[TrainingRun]) -> int | None:
     return min(losses, key=lambda index: losses[index], default=None)
 
 
-def _warnings(command: TrainDufm, recording: Recording) -> tuple[Warning, ...]:
+def _warnings(command: TrainDufm, recording: Recording, best: int | None) -> tuple[Warning, ...]:
     warnings = []
+    if best is None:
+        warnings.append(
+            Warning(
+                code="all_runs_diverged",
+                detail="no run has a solution, so there are no layers to report: see training.advice",
+            )
+        )
     if command.samples_per_class == 1:
         warnings.append(
             Warning(

@@ -152,6 +152,7 @@ def test_a_json_body_over_its_limit_is_a_problem_too(client) -> None:
         ({"kind": "train_dufm", "stop_when": {"loss": 1}}, "/stop_when/loss"),
         ({"kind": "train_dufm", "train_dufm": 1}, "/train_dufm"),
         ({"kind": "find_dufm_optimum", "width": [1, 2, "three", 4]}, "/width/2"),
+        ({"kind": "reproduce_figure", "figure": "fig1"}, "/figure"),
         ({"kind": "sweep_dufm", "grid": {"depth": [2]}}, "/base"),
         ({"kind": "sweep_dufm", "base": {"depth": 2}, "grid": {"depth": [2]}}, "/base/kind"),
         ({"kind": "sweep_dufm", "base": {"kind": "sweep_dufm"}, "grid": {"depth": [2]}}, "/base/kind"),

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from figures.axes import Range, line_labels, spread
+from figures.axes import Range, layer_axis, line_labels, spread
 from figures.words import cut, labels
 
 shares = st.lists(st.floats(0, 1), max_size=12).map(sorted)
@@ -42,6 +42,26 @@ def test_share_and_value_are_inverse(log):
     shown = Range.around([0.001, 5.0], log=log)
     for share in (0.0, 0.3, 1.0):
         assert shown.share(shown.at(share)) == pytest.approx(share)
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.1, 0.45), (0.2, 1.3), (1, 30), (1e-3, 2), (1e-9, 1)])
+def test_logarithmic_axes_have_some_ticks_and_not_too_many(low, high):
+    shown = Range.around([low, high], log=True)
+    assert shown.log
+    assert 3 <= len(shown.axis["values"]) <= 10
+
+
+def test_values_that_differ_by_rounding_are_drawn_as_one():
+    shown = Range.around([0.5, 0.5 + 1e-13])
+    assert (shown.low, shown.high) == pytest.approx((0.45, 0.55))
+
+
+def test_names_of_layers_stand_aslant_where_they_would_meet():
+    angles = [
+        layer_axis(names).to_dict()["axis"]["labelAngle"]
+        for names in (["H_1", "output"], ["H_1", "H_2", "relu(H_2)", "H_3", "relu(H_3)", "output"])
+    ]
+    assert angles == [0, -40]
 
 
 def test_lines_outside_have_no_label():

@@ -101,6 +101,63 @@ def test_names_say_what_a_report_has(reports):
     assert names["sweep of two"] == {"sweep-loss", "sweep-loss-over-dnc", "sweep-rank-mean", "sweep-dnc-share"}
 
 
+def test_what_a_report_is_about_is_listed_first(reports):
+    first = {kind: figures.names(reports[kind])[0].name for kind in ("trained", "optimum", "reproduced", "curve")}
+    assert first == {"trained": "loss", "optimum": "references", "reproduced": "figure", "curve": "panel-rank"}
+
+
+def ticks(report, name):
+    """What is written at the axes and beside the colours, besides letters."""
+    return [text for text in texts(figures.svg(figures.specification(report, name))) if not text[:1].isalpha()]
+
+
+def test_few_runs_and_steps_have_whole_numbers_each_once(trained):
+    few = copy.deepcopy(trained)
+    trajectory = few["training"]["trajectory"]
+    trajectory["step"] = [0, 1]
+    for part in ("loss", "fit", "regularization"):
+        trajectory[part] = {side: values[:2] for side, values in trajectory[part].items()}
+    steps = [text for text in ticks(few, "loss") if float(text.replace("−", "-")) in (0, 0.5, 1, 2)]
+    assert steps.count("0") == 1
+    assert "0.5" not in steps or steps.count("0.5") == 1
+    assert not any(text.endswith("m") for text in ticks(few, "loss"))
+    last = len(trained["training"]["runs"])
+    drawn_ticks = ticks(trained, "runs")
+    assert all(drawn_ticks.count(str(run)) == 1 for run in range(1, last + 1))
+    assert "0" not in drawn_ticks
+    assert str(last + 1) not in drawn_ticks
+
+
+def test_runs_that_end_alike_have_an_axis_of_different_numbers(trained):
+    alike = copy.deepcopy(trained)
+    for number, run in enumerate(alike["training"]["runs"]):
+        run["loss"] = 0.5 + number * 1e-13
+    alike["training"]["references"] = {"zero": 0.5}
+    assert ticks(alike, "runs").count("0.5") == 1
+
+
+def test_runs_that_diverge_at_once_leave_their_first_step(diverged):
+    assert len(diverged["training"]["trajectory"]["step"]) == 1
+    marks = [layer.get("mark", {}) for layer in figures.specification(diverged, "loss")["layer"]]
+    assert [mark["point"] for mark in marks if mark.get("type") == "line"] == [True]
+
+
+def test_shares_are_drawn_between_none_and_all(sweeps):
+    in_two = copy.deepcopy(sweeps["two"])
+    for cell in in_two["sweep"]["cells"]:
+        cell["dnc_share"] = 0.0
+    assert {"0", "1"} <= set(ticks(in_two, "sweep-dnc-share"))
+    assert not any(text.startswith("−") for text in ticks(in_two, "sweep-dnc-share"))
+
+
+def test_powers_of_two_are_written_as_powers(curve):
+    assert {"0.002", "0.004"} <= set(texts(figures.svg(figures.specification(curve, "panel-rank"))))
+    powers = copy.deepcopy(curve)
+    for row, power in zip(powers["reproduction"]["panels"][0]["rows"], (-10, -6), strict=True):
+        row["decay"] = 2.0**power
+    assert {"2⁻¹⁰", "2⁻⁶"} <= set(texts(figures.svg(figures.specification(powers, "panel-rank"))))
+
+
 @pytest.mark.parametrize("name", ["nothing", "", "metric-nothing", "gram-0", "gram-999", "panel-loss", "sweep-loss"])
 def test_other_figures_are_unknown(trained, name):
     with pytest.raises(figures.UnknownFigure):
@@ -148,8 +205,12 @@ def test_ranks_have_those_of_the_theory_beside_them(trained):
     assert [row["rank"] for row in found if "rank" in row] == [
         layer["metrics"]["class_mean_rank"] for layer in trained["layers"]
     ]
-    last = trained["summary"]["layers"][-1]
-    assert {row["y"] for row in found if "label" in row} == {last["dnc_rank"], last["srg_rank"]}
+    # Four classes are not the edges of a complete graph; ten are those of one of five vertices.
+    assert {row["y"] for row in found if "label" in row} == {4.0}
+    of_ten = copy.deepcopy(trained)
+    for layer in of_ten["summary"]["layers"]:
+        layer.update(dnc_rank=10, srg_rank=5.0)
+    assert {row["y"] for row in rows(figures.specification(of_ten, "ranks")) if "label" in row} == {5.0, 10.0}
 
 
 def test_optimum_stands_beside_all_references(optimum):

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol, runtime_checkable
 
 import numpy as np
+from jaxtyping import Float64
+from numpy import ndarray
 from scipy.optimize import minimize, nnls
 
 from analysis.dufm.families.equivariant import Equivariant, Pattern, Point
@@ -41,18 +43,36 @@ class Start:
     """W_{L−1}, d_L × d_{L−1}"""
 
 
-def least(problem: Equivariant, starts: list[Start]) -> tuple[Point, float]:
+@runtime_checkable
+class Reduced(Protocol):
+    """The loss as a function of few variables: `Equivariant`, and what is made of it."""
+
+    @property
+    def decay(self) -> float:
+        """λ̄."""
+        ...
+
+    def value_and_gradient(self, point: Point, pattern: Pattern | None = None) -> tuple[float, Point]:
+        """The loss; with a pattern, of the network whose ReLU is linear: 1 on the pattern, 0 off it."""
+        ...
+
+    def pre_activations(
+        self, point: Point, pattern: Pattern
+    ) -> tuple[Float64[ndarray, " orbits"], Float64[ndarray, "orbits variables"]]:
+        """Those that have kinks, of the network with this pattern, and their derivatives by the variables."""
+        ...
+
+    def pattern(self, point: Point, *, tolerance: float = 0.0) -> Pattern:
+        """Where they are above the tolerance."""
+        ...
+
+
+def least(problem: Reduced, starts: list[Point]) -> tuple[Point, float]:
     """The minimum that the best of the starts leads to, and its loss; no better than zero: zeros and ½."""
-    point, loss = polish(problem, nearest(problem, starts)[0])
+    descended = [descend(problem, start) for start in starts]
+    best = min(descended, key=lambda point: problem.value_and_gradient(point)[0])
+    point, loss = polish(problem, best)
     return (point, loss) if loss < 0.5 else (np.zeros_like(point), 0.5)
-
-
-def nearest(problem: Equivariant, starts: list[Start]) -> tuple[Point, float]:
-    """Where the best of the starts descends to, and the loss there: close to that of the minimum."""
-    descended = [descend(problem, begin(problem, start)) for start in starts]
-    losses = [problem.value_and_gradient(point)[0] for point in descended]
-    best = int(np.argmin(losses))
-    return descended[best], losses[best]
 
 
 def begin(problem: Equivariant, start: Start) -> Point:
@@ -89,14 +109,14 @@ def rescaled(problem: Equivariant, point: Point) -> Point:
     return np.asarray(unit * ((s or LARGEST) * slope / square) ** (1 / count))
 
 
-def descend(problem: Equivariant, point: Point) -> Point:
+def descend(problem: Reduced, point: Point) -> Point:
     """Quasi-Newton descent, kinks or not: close to a local minimum."""
     options = {"maxiter": 400, "maxcor": 20, "ftol": 1e-13, "gtol": 1e-9}
     found = minimize(problem.value_and_gradient, point, jac=True, method="L-BFGS-B", options=options)
     return np.asarray(found.x, dtype=np.float64)
 
 
-def polish(problem: Equivariant, point: Point, *, attempts: int = 50) -> tuple[Point, float]:
+def polish(problem: Reduced, point: Point, *, attempts: int = 50) -> tuple[Point, float]:
     """The minimum on the point's piece, and on from piece to piece while a neighbour is better: (point, loss).
 
     attempts: neighbours that are minimised over, at most, of those where the point is not stationary.
@@ -119,7 +139,7 @@ def polish(problem: Equivariant, point: Point, *, attempts: int = 50) -> tuple[P
     return point, loss
 
 
-def on_piece(problem: Equivariant, point: Point, pattern: Pattern) -> tuple[Point, float]:
+def on_piece(problem: Reduced, point: Point, pattern: Pattern) -> tuple[Point, float]:
     """The minimum over the networks whose pre-activations have the signs of the pattern, or are 0; the true loss there.
 
     Pre-activations far from 0 are no constraints, which saves most of the time. Should one have crossed 0, or rounding
@@ -146,7 +166,7 @@ def on_piece(problem: Equivariant, point: Point, pattern: Pattern) -> tuple[Poin
     return (found.x, found_loss) if found_loss < loss else (point, loss)
 
 
-def is_stationary(problem: Equivariant, point: Point, pattern: Pattern) -> bool:
+def is_stationary(problem: Reduced, point: Point, pattern: Pattern) -> bool:
     """Whether no move within the piece of this pattern lowers the loss, to first order (Karush, Kuhn, Tucker).
 
     The gradient is then a combination, with multipliers ≥ 0, of those of the constraints that are 0 at the point.
@@ -159,7 +179,7 @@ def is_stationary(problem: Equivariant, point: Point, pattern: Pattern) -> bool:
     return bool(distance < STATIONARY * problem.decay * np.linalg.norm(point))
 
 
-def _neighbours(problem: Equivariant, point: Point, pattern: Pattern) -> Iterator[Pattern]:
+def _neighbours(problem: Reduced, point: Point, pattern: Pattern) -> Iterator[Pattern]:
     """The pieces across the borders that the point is on, one border at a time."""
     values, _ = problem.pre_activations(point, pattern)
     for orbit in np.flatnonzero(np.abs(values) < ON_THE_BORDER):

@@ -7,15 +7,18 @@ from functools import lru_cache
 from math import comb, isqrt
 from typing import Final
 
-from analysis.dufm.families.equivariant import Equivariant
-from analysis.dufm.families.minimum import least
+from analysis.dufm.families.equivariant import Equivariant, Point
+from analysis.dufm.families.minimum import least, polish
 from analysis.dufm.families.network import Network, trim
 from analysis.dufm.families.set_systems import SetSystem, subsets
+from analysis.dufm.families.stretched import Stretched
 
 FEWEST_VERTICES: Final = 4
 """With 3 vertices there are 3 edges, and no rank is saved."""
 SHALLOWEST: Final = 3
 """Vertices need a layer before the one of subsets."""
+CORE_DEPTH: Final = 4
+"""Deeper networks are a network of this depth, stretched: with one layer from vertices to vertices to vary."""
 
 
 @dataclass(frozen=True)
@@ -49,25 +52,48 @@ def best_triangular(vertices: int, depth: int, decay: float, last_width: int) ->
     sizes = [size for size in range(2, vertices) if comb(vertices, size) <= last_width]
     if not sizes:
         raise ValueError(f"no subsets of {vertices} vertices fit into a layer of {last_width} neurons")
-    alone = [_solve(vertices, depth, decay, (size,)) for size in sizes]
-    best = min(alone, key=lambda found: found.loss)
-    if not best.subset_sizes:
-        return best
-    (size,) = best.subset_sizes
-    pairs = [(size - 1, size), (size, size + 1)]
-    fitting = [pair for pair in pairs if set(pair) <= set(sizes) and _count(vertices, pair) <= last_width]
-    mixed = [_solve(vertices, depth, decay, pair) for pair in fitting]
-    # A mixture in which one size has died out is the other size alone, up to rounding.
-    return min([best, *(found for found in mixed if found.loss < best.loss * (1 - 1e-9))], key=lambda found: found.loss)
+    alone = [_Candidate.of(vertices, depth, decay, (size,)) for size in sizes]
+    best = min(alone, key=lambda candidate: candidate.loss)
+    if best.loss < 0.5:
+        (size,) = best.sizes
+        pairs = [(size - 1, size), (size, size + 1)]
+        fitting = [pair for pair in pairs if set(pair) <= set(sizes) and _count(vertices, pair) <= last_width]
+        mixed = [_Candidate.of(vertices, depth, decay, pair) for pair in fitting]
+        # A mixture in which one size has died out is the other size alone, up to rounding.
+        mixed = [candidate for candidate in mixed if candidate.loss < best.loss * (1 - 1e-9)]
+        best = min([best, *mixed], key=lambda candidate: candidate.loss)
+    return best.solve()
 
 
 def _count(vertices: int, sizes: tuple[int, ...]) -> int:
     return sum(comb(vertices, size) for size in sizes)
 
 
-def _solve(vertices: int, depth: int, decay: float, sizes: tuple[int, ...]) -> Triangular:
-    system = SetSystem((vertices,), ((2,),), tuple((size,) for size in sizes))
-    problem = Equivariant(system.symmetry(depth), decay)
-    network, alive = trim(Network.of(problem, least(problem, system.starts())[0]), decay)
-    left = subsets(system.parts, system.neurons).sum(axis=1)[alive]
-    return Triangular(vertices, tuple(sorted({int(size) for size in left})), network, network.loss(decay))
+@dataclass(frozen=True)
+class _Candidate:
+    """The best for these sizes of subsets, among stretched networks."""
+
+    system: SetSystem
+    sizes: tuple[int, ...]
+    depth: int
+    problem: Stretched
+    point: Point
+    loss: float
+
+    @classmethod
+    def of(cls, vertices: int, depth: int, decay: float, sizes: tuple[int, ...]) -> _Candidate:
+        system = SetSystem((vertices,), ((2,),), tuple((size,) for size in sizes))
+        core_depth = min(depth, CORE_DEPTH)
+        problem = Stretched(Equivariant(system.symmetry(core_depth), decay), depth - core_depth)
+        return cls(system, sizes, depth, problem, *least(problem, [problem.begin(start) for start in system.starts()]))
+
+    def solve(self) -> Triangular:
+        """As a network; where stretching costs something, which is rare, with all layers free."""
+        decay, network = self.problem.decay, self.problem.network(self.point)
+        if self.loss < 0.5 and not self.problem.is_exact(self.point):
+            deep = Equivariant(self.system.symmetry(self.depth), decay)
+            network = Network.of(deep, polish(deep, deep.project([network.features, *network.weights]))[0])
+        network, alive = trim(network, decay)
+        left = subsets(self.system.parts, self.system.neurons).sum(axis=1)[alive]
+        (vertices,) = self.system.parts
+        return Triangular(vertices, tuple(sorted({int(size) for size in left})), network, network.loss(decay))

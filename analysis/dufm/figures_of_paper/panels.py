@@ -75,7 +75,7 @@ def singular_values(name: str, title: str, values: Mapping[str, Sequence[float |
             "y": "value",
             "color": "sigma",
             "facet": "layer",
-            "x_title": "number",
+            "x_title": "number, from the largest",
             "y_title": "singular value",
             "y_scale": "log",
         },

@@ -92,3 +92,14 @@ def test_only_the_first_run_is_measured():
     both = random_variables(problem, runs=2)
     assert measure_solution(problem, both) == measure_solution(problem, both.run(0))
     assert not torch.equal(both.features[0], both.features[1])
+
+
+def test_where_no_matrix_is_applied_nobody_is_told_to_send_one():
+    problem = model(num_classes=3, depth=2, width=4)
+    layers = measure_solution(problem, random_variables(problem))
+    told = {layer.name: [w.detail for w in layer.warnings if w.code == "no_weights"] for layer in layers}
+    assert not told["H_1"]
+    assert not told["relu(H_2)"]
+    for name in ("H_2", "output"):
+        assert told[name]
+        assert all(f"applies no matrix to {name}: look at H_1, relu(H_2)" in detail for detail in told[name])

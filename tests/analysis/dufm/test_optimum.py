@@ -75,6 +75,17 @@ def test_a_bare_command_starts_from_the_catalogue_and_is_no_worse():
     assert not report.optimum.improves_best_known or report.optimum.loss < known
 
 
+def test_a_search_keeps_to_widths_that_known_solutions_do_not_fit_into():
+    # The catalogue's solutions of K = 6, L = 3 need six neurons in some layers.
+    report, surroundings = find(num_classes=6, depth=3, width=[5, 4, 3], restarts=4)
+    matrices = safetensors.numpy.load(surroundings.artifacts["solution.safetensors"])
+    assert [matrices[name].shape for name in ("H_1", "W_1", "W_2", "W_3")] == [(5, 6), (4, 5), (3, 4), (6, 3)]
+    loss = loss_of(matrices, depth=3, decays=(0.004,) * 3, feature_decay=0.004, samples_per_class=1)
+    assert report.optimum.loss == pytest.approx(loss, rel=1e-10)
+    assert report.optimum.references.lower_bound <= report.optimum.loss < report.optimum.references.zero
+    assert report.optimum.source == "search"
+
+
 def test_a_decay_of_zero_is_refused_with_the_reason():
     with pytest.raises(ValueError, match="infimum"):
         find(num_classes=3, depth=3, weight_decay=0.0)
