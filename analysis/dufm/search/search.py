@@ -34,6 +34,8 @@ REACHED: Final = 1e-4
 """A restart has reached the best loss within this, relative."""
 NEARLY: Final = 1e-2
 """Restarts whose loss is within this of the best, relative, are followed to their minimum."""
+RANDOM_SHARE: Final = 0.35
+"""Of the time: for random restarts and the hops from these; the rest is for hops from the best of all starts."""
 FINALISTS: Final = 3
 CLOSE: Final = 1e-4
 """Finalists within this of the best, relative, are polished."""
@@ -138,10 +140,10 @@ class _Search:
         pool = self._new_pool()
         self._begin_from(starts, pool)
         ends: list[float] = []
-        while len(ends) < restarts and not self._over:
+        while len(ends) < restarts and not self._random_over():
             ends += self._island(min(self.batch, restarts - len(ends)), pool)
         pool = self._widened(pool)
-        self._hop(pool)
+        self._hop(pool, over=lambda: self._over)
         stopped_by: Literal["patience", "budget"] = "budget" if self._over else "patience"
         start, flat, objective = self._finish(pool)
         loss = float(objective.value_and_gradient(flat, smoothing=0)[0])
@@ -160,6 +162,12 @@ class _Search:
     @property
     def _over(self) -> bool:
         return self.effort.over(self.history[-1][1] if self.history else float("inf"))
+
+    def _random_over(self) -> bool:
+        deadline = self.effort.deadline
+        return self._over or (
+            deadline is not None and monotonic() > self.began + RANDOM_SHARE * (deadline - self.began)
+        )
 
     def _tick_until_end(self) -> None:
         self.tick()
@@ -205,14 +213,14 @@ class _Search:
         near = losses <= losses.min() * (1 + NEARLY)
         flat[near], losses[near] = anneal(self.objective, flat[near], FINE, tick=self.tick)
         self._add(island, flat, losses, ["random"] * restarts)
-        self._hop(island)
+        self._hop(island, over=self._random_over)
         pool.add(island.flats, island.losses, island.names)
         return losses.tolist()
 
-    def _hop(self, pool: Pool) -> None:
+    def _hop(self, pool: Pool, *, over: Callable[[], bool]) -> None:
         """Disturb the solutions of the pool and descend again, until that has brought nothing for a while."""
         since_better = 0
-        while pool.names and since_better < self.effort.patience and not self._over:
+        while pool.names and since_better < self.effort.patience and not over():
             before = pool.best
             parents, names = pool.parents(self.batch, self.generator)
             disturbed = disturb(self.objective, parents, self.generator, way=self.hops)

@@ -15,6 +15,7 @@ from analysis.dufm.search.objective import Objective, smooth_relu
 
 KINK: Final = 1e-5
 """A pre-activation is at its kink if it is below this share of the largest one of its layer."""
+MOST_STEPS: Final = 2000
 RANDOM_DIRECTIONS: Final = 256
 LARGEST_GRADIENT: Final = 1e-3
 STEEPEST_DESCENT: Final = -1e-3
@@ -90,7 +91,9 @@ def _least_gradient(
         assert tensor.grad is not None
         return float(norm.detach()), tensor.grad.numpy()
 
-    found = minimize(value, start.numpy(), jac=True, method="L-BFGS-B", bounds=[(0, 1)] * len(start))
+    # The value is a square: SciPy's tolerances would leave a norm of 1e-2 as it is.
+    options = {"gtol": 1e-10, "ftol": 1e-14, "maxcor": 20, "maxiter": MOST_STEPS}
+    found = minimize(value, start.numpy(), jac=True, method="L-BFGS-B", bounds=[(0, 1)] * len(start), options=options)
     best = found.x if found.fun <= value(start.numpy())[0] else start.numpy()
     return with_slopes(torch.as_tensor(best, dtype=flat.dtype))
 

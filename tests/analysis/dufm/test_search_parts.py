@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from analysis.dufm.model import Variables, losses_and_gradients
 from analysis.dufm.problem import Problem
+from analysis.dufm.references import srg
 from analysis.dufm.search.neurons import living_widths, merge_parallel, resize
 from analysis.dufm.search.newton import OutOfTime, polish
 from analysis.dufm.search.objective import Objective, smooth_relu
@@ -233,6 +234,16 @@ def test_a_dnc_solution_is_stationary_at_all_its_kinks():
     assert found.kinks == 2 * 4 * 3
     assert found.gradient_norm < 1e-7
     assert found.descent > -1e-7
+    assert found.stationary
+
+
+def test_a_graph_solution_is_stationary_at_hundreds_of_kinks():
+    wide = reduced(21, (84, 84, 84, 84), 0.002)
+    exact = srg(wide).build()
+    objective = Objective(wide.with_widths(living_widths(exact)))
+    found = check_stationarity(objective, objective.flatten(resize(exact, objective.problem.widths)))
+    assert found.kinks > 500
+    assert found.gradient_norm < 1e-5
     assert found.stationary
 
 
