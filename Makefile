@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # With two cores, two test processes; each starts its own Valkey and PostgreSQL.
 TEST_PROCESSES ?= 2
 
-.PHONY: help setup demo head-on-digits serve test check format bench catalogue clean
+.PHONY: browser help setup demo head-on-digits serve test check format bench catalogue clean
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -18,7 +18,7 @@ $(VENV)/installed: constraints.txt pyproject.toml client/pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	# torch first and pinned: nothing that is resolved later may pull another build of it
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e client -e '.[worker,embedded,demo,test,bench,check]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e 'client[pandas,lightning,transformers,keras,tensorboard,mlflow]' -e '.[worker,embedded,demo,test,bench,check]'
 	touch $@
 
 demo: setup ## Train a network on digits and watch its features collapse, through the running service (KEEP=1: leave it running)
@@ -30,7 +30,10 @@ head-on-digits: setup ## Hold a real network's deep head against the theory's lo
 serve: setup ## Run the service on http://127.0.0.1:8000
 	$(BIN)/collapse serve
 
-test: setup ## Run all tests, on the real parts
+browser: setup ## Install a browser for the tests of the pages, where there is none and it may be done (Debian, as root)
+	$(BIN)/python tests/browsing.py
+
+test: setup browser ## Run all tests, on the real parts
 	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadgroup
 
 check: setup ## Lint, types, import contracts

@@ -17,9 +17,9 @@ IfNoneMatch = Annotated[str | None, Header(max_length=1024)]
 
 
 async def wait_until_ended(services: Services, job: Job, *, seconds: float) -> Job:
-    """The job when it has ended, or as it is after so many seconds."""
+    """The job when it has ended, or as it is after so many seconds, or when this process ends."""
     deadline = time.monotonic() + seconds
-    while job.status not in ENDED and (left := deadline - time.monotonic()) > 0:
+    while job.status not in ENDED and not services.watcher.stopped and (left := deadline - time.monotonic()) > 0:
         await services.watcher.changed(job.id, job.version, timeout_seconds=left)
         job = await run_in_threadpool(services.jobs.get, job.id)
     return job

@@ -10,9 +10,23 @@ from api.documents import document_problems
 from api.errors import add_error_handlers
 from api.middleware import RequestMiddleware
 from api.plots import Plots
-from api.routes import analyses, artifacts, catalogue, features, health, jobs, optima, plots
+from api.routes import (
+    analyses,
+    artifacts,
+    catalogue,
+    features,
+    health,
+    jobs,
+    optima,
+    pages,
+    phase_diagram,
+    plots,
+    report_page,
+    runs,
+)
 from api.services import Services, require_key
 from api.telemetry import Telemetry
+from api.vega import VegaScript
 from api.watch import JobWatcher
 from jobs.artifacts import Artifacts
 from jobs.blobs import Blobs
@@ -21,7 +35,7 @@ from jobs.files import FileStore
 from jobs.logs import configure_logs
 from jobs.queue import Queue, create_celery
 from jobs.settings import Settings
-from jobs.store import BlobStore, Database, FeaturesStore, JobStore, RepairStore
+from jobs.store import BlobStore, Database, FeaturesStore, JobStore, RepairStore, RunStore
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -41,16 +55,18 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         version=services.version,
         description="Measures, layer by layer, how the features of a classifier collapse and lose rank.",
         lifespan=lifespan,
-        swagger_ui_parameters={"persistAuthorization": True},
+        docs_url=None,  # our own page, which loads nothing from elsewhere
+        redoc_url=None,
     )
     app.state.services = services
     add_error_handlers(app)
     document_problems(app)
     v1 = APIRouter(prefix="/v1", dependencies=[Depends(require_key)])
-    for module in (features, analyses, jobs, artifacts, plots, catalogue, optima):
+    for module in (features, analyses, jobs, artifacts, plots, report_page, runs, catalogue, phase_diagram, optima):
         v1.include_router(module.router)
     app.include_router(v1)
     app.include_router(health.router)
+    app.include_router(pages.router)
     app.add_middleware(RequestMiddleware, telemetry=services.telemetry)
     return app
 
@@ -65,6 +81,7 @@ def create_services(settings: Settings) -> Services:
         settings=settings,
         database=database,
         jobs=jobs_store,
+        runs=RunStore(database),
         repair=repair,
         feature_sets=FeatureSets(settings, FeaturesStore(database), blobs),
         artifacts=Artifacts(jobs_store, blobs),
@@ -72,5 +89,6 @@ def create_services(settings: Settings) -> Services:
         watcher=JobWatcher(jobs_store),
         telemetry=Telemetry(repair),
         plots=Plots(),
+        vega=VegaScript(settings.data_dir / "pages"),
         version=version("collapse-service"),
     )

@@ -9,12 +9,13 @@ from fastapi import Depends, Request
 from api.errors import ApiError
 from api.plots import Plots
 from api.telemetry import Telemetry
+from api.vega import VegaScript
 from api.watch import JobWatcher
 from jobs.artifacts import Artifacts
 from jobs.feature_sets import FeatureSets
 from jobs.queue import Queue
 from jobs.settings import Settings
-from jobs.store import Database, JobStore, RepairStore
+from jobs.store import Database, JobStore, RepairStore, RunStore
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class Services:
     settings: Settings
     database: Database
     jobs: JobStore
+    runs: RunStore
     repair: RepairStore
     feature_sets: FeatureSets
     artifacts: Artifacts
@@ -31,6 +33,7 @@ class Services:
     watcher: JobWatcher
     telemetry: Telemetry
     plots: Plots
+    vega: VegaScript
     version: str
     """of the service"""
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Annotated, Any, Union
 
 from fastapi import Header
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, create_model
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, create_model
 
 from analysis.commands import KINDS, Command, MeasureCollapse
 from api.errors import invalid_field, validation_problem
@@ -20,8 +20,18 @@ from jobs.tables import Job
 LONGEST_WAIT_SECONDS = 60
 LARGEST_INTEGER = 2**63 - 1
 PRINTABLE = r"^[^\x00-\x1f\x7f]+$"
+LONGEST_RUN_NAME = 255
 
-RunName = Annotated[str, StringConstraints(min_length=1, max_length=255, pattern=PRINTABLE)]
+
+def _no_folder(name: str) -> str:
+    if name in (".", ".."):
+        raise ValueError("a run cannot be called . or .., which browsers take out of addresses: give it a name")
+    return name
+
+
+RunName = Annotated[
+    str, StringConstraints(min_length=1, max_length=LONGEST_RUN_NAME, pattern=PRINTABLE), AfterValidator(_no_folder)
+]
 Tag = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=PRINTABLE)]
 Step = Annotated[int, Field(ge=0, le=LARGEST_INTEGER)]
 IdempotencyKey = Annotated[

@@ -1,13 +1,16 @@
 """What leaves the API: the shapes of the contract, apart from the tables that they are made from."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal, Self
+from urllib.parse import quote
 
 from pydantic import BaseModel, Field
 
 from analysis.report import Report
 from jobs import tables
+from jobs.series import Step, steps
+from jobs.store import Analysis, RunContents, RunRow
 
 JobStatus = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 
@@ -215,3 +218,103 @@ class PlotView(BaseModel):
     svg: str
     png: str
     vega_lite: str
+
+
+def run_address(run: str) -> str:
+    """Where a run is, whatever its name.
+
+    >>> run_address("50 % / α")
+    '/v1/runs/50%20%25%20%2F%20%CE%B1'
+    """
+    return f"/v1/runs/{quote(run, safe='')}"
+
+
+class RunLinks(BaseModel):
+    """Where the rest of a run is."""
+
+    self: str
+    series: str
+    plots: str
+    jobs: str
+
+
+class RunView(BaseModel):
+    """A run: the analyses of one training."""
+
+    run: str
+    num_jobs: int
+    num_steps: int = Field(description="different steps; jobs without one do not count")
+    first_step: int | None
+    last_step: int | None
+    created_at: datetime
+    updated_at: datetime = Field(description="when a job of it was last made, started or ended")
+    jobs: dict[JobStatus, int] = Field(description="number of jobs by status")
+    links: RunLinks
+
+    @classmethod
+    def of(cls, row: RunRow) -> Self:
+        """The view of what the jobs of a run say together."""
+        address = run_address(row.run)
+        links = RunLinks(
+            self=address,
+            series=f"{address}/series",
+            plots=f"{address}/plots",
+            jobs=f"/v1/jobs?run={quote(row.run, safe='')}",
+        )
+        by_status = {status: row.jobs.get(status, 0) for status in tables.STATUSES}
+        return cls(**{**vars(row), "jobs": by_status}, links=links)
+
+
+class RunPage(BaseModel):
+    """One page of runs, last changed first."""
+
+    items: list[RunView]
+    next_cursor: str | None
+
+
+class RunStepView(BaseModel):
+    """A step of a run, and the analysis that counts: of one kind, the newest that has succeeded, or the newest."""
+
+    step: int | None = Field(description="null for an analysis without one")
+    job_id: str
+    kind: str
+    status: JobStatus
+    created_at: datetime
+    finished_at: datetime | None
+    replaced: list[str] = Field(description="analyses of this step that had succeeded before, the newest first")
+    others: list[str] = Field(description="those that have not succeeded, or not yet, the newest first")
+
+    @classmethod
+    def of(cls, step: Step) -> Self:
+        """The view of a step."""
+        return cls(**step.current._asdict(), replaced=step.replaced, others=step.others)
+
+
+class RunDetailView(RunView):
+    """A run with its steps, and what its reports have."""
+
+    steps: list[RunStepView] = Field(description="by step; without one last")
+    layers: list[str] = Field(description="by index")
+    metrics: list[str]
+
+    @classmethod
+    def of_run(cls, row: RunRow, analyses: Sequence[Analysis], contents: RunContents) -> Self:
+        """The view of all that is known of a run."""
+        return cls(
+            **dict(RunView.of(row)),
+            steps=[RunStepView.of(step) for step in steps(analyses)],
+            layers=contents.layers,
+            metrics=contents.metrics,
+        )
+
+
+class SeriesRowView(BaseModel):
+    """One number of a series."""
+
+    run: str
+    step: int | None
+    layer: str
+    layer_index: int
+    metric: str
+    value: float | None = Field(description="null where the metric is undefined; the report says why")
+    job_id: str

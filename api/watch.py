@@ -29,9 +29,13 @@ class JobWatcher:
         self._jobs = jobs
         self._waiters: set[_Waiter] = set()
         self._poller: asyncio.Task[None] | None = None
+        self.stopped = False
+        """Whether the process ends: those who waited answer with what there is."""
 
     async def changed(self, job_id: str, version: int, *, timeout_seconds: float) -> bool:
-        """Wait until the row differs from `version` (or is gone); False if that takes longer than the time-out."""
+        """Wait until the row differs from `version` (or is gone); False if that takes longer than the time-out, or the process ends."""
+        if self.stopped:
+            return False
         waiter = _Waiter(job_id, version, asyncio.get_running_loop().create_future())
         self._waiters.add(waiter)
         if self._poller is None or self._poller.done():
@@ -55,6 +59,13 @@ class JobWatcher:
             for waiter in watched:
                 if versions.get(waiter.job_id) != waiter.version and not waiter.woken.done():
                     waiter.woken.set_result(None)
+
+    def stop(self) -> None:
+        """Wake everybody, and let nobody wait from now on."""
+        self.stopped = True
+        for waiter in self._waiters:
+            if not waiter.woken.done():
+                waiter.woken.set_result(None)
 
     async def close(self) -> None:
         """Stop polling."""

@@ -12,12 +12,14 @@ import sys
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 
-from benchmarks import dufm, metrics, uploads
+from benchmarks import client, dufm, metrics, pages, uploads
 
 BENCHMARKS: dict[str, Callable[[Sequence[str]], None]] = {
     "metrics": metrics.main,
     "uploads": uploads.main,
+    "client": client.main,
     "dufm": dufm.main,
+    "pages": pages.main,
 }
 
 

@@ -124,8 +124,8 @@ def _lines(
     marks: list[Any] = [chart.mark_line(strokeWidth=1.8).encode(**each, **dashes)]
     if len(points) <= MOST_MARKED:  # a single step has no line
         marks.append(chart.mark_point(filled=True, size=28, opacity=1).encode(**each))
-    across = labelled_lines(lines, shown, height=HEIGHT, title=title)
-    return alt.layer(across, *marks).properties(width=WIDTH, height=HEIGHT)
+    across = [labelled_lines(lines, shown, height=HEIGHT, title=title)] if lines else []
+    return alt.layer(*across, *marks).properties(width=WIDTH, height=HEIGHT)
 
 
 def _colours(layers: Sequence[str], *, dark: bool, offset: int) -> alt.Color:

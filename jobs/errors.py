@@ -1,7 +1,8 @@
 """What can go wrong with a job or a feature set, apart from the mathematics.
 
 JobsError
-├── NotFound              job_not_found, features_not_found, report_not_found, artifact_not_found, plot_not_found
+├── NotFound              job_not_found, features_not_found, report_not_found, artifact_not_found, plot_not_found,
+│                         run_not_found, metric_not_found, layer_not_found
 ├── Conflict              job_not_finished, job_already_finished, parent_not_finished, features_in_use,
 │                         features_not_ready, part_conflict, parts_missing
 ├── IdempotencyKeyReused  idempotency_key_reused

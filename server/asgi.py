@@ -34,4 +34,16 @@ def run_api(settings: Settings, listener: socket.socket) -> None:
     )
     # uvicorn ends in order at SIGTERM and then raises it once more: an end that was asked for is a success.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    uvicorn.Server(config).run(sockets=[listener])
+    _Server(config).run(sockets=[listener])
+
+
+class _Server(uvicorn.Server):
+    """Tells the application that it ends, before it waits for the answers under way: some go on as long as a job does.
+
+    The lifespan's end comes too late for that: after the last answer.
+    """
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """As uvicorn's, with streams and held answers ended first."""
+        self.config.loaded_app.state.services.watcher.stop()
+        await super().shutdown(sockets=sockets)

@@ -1,9 +1,6 @@
 """Jobs over HTTP: one set of routes for every kind."""
 
-import base64
-import binascii
 from collections.abc import AsyncIterator
-from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
@@ -22,8 +19,8 @@ from api.answers import (
     wait_until_ended,
 )
 from api.bodies import BoundedRoute
+from api.cursors import Cursor, cursor_after, position
 from api.documents import responses
-from api.errors import invalid_field
 from api.ids import JobId
 from api.services import ServicesDependency
 from api.submission import (
@@ -71,32 +68,24 @@ def list_jobs(
     run: Text = None,
     tag: Text = None,
     parent: Text = None,
+    query: Annotated[
+        str | None,
+        Query(
+            max_length=255,
+            pattern=PRINTABLE,
+            description="part of the name of the run or of a tag, or an id's beginning",
+        ),
+    ] = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
-    cursor: Annotated[str | None, Query(max_length=512, description="next_cursor of the page before")] = None,
+    cursor: Cursor = None,
 ) -> JobPage:
     """List jobs, newest first."""
-    after = _position(cursor) if cursor else None
-    where = Filter(status=status, kind=kind, run=run, tag=tag, parent=parent, after=after)
+    after = position(cursor) if cursor else None
+    where = Filter(status=status, kind=kind, run=run, tag=tag, parent=parent, query=query, after=after)
     found = services.jobs.list(where, limit=limit + 1)
     page, more = found[:limit], len(found) > limit
-    return JobPage(items=job_views(services, page), next_cursor=_cursor(page[-1]) if more else None)
-
-
-def _cursor(job: Job) -> str:
-    return base64.urlsafe_b64encode(f"{job.created_at.isoformat()} {job.id}".encode()).decode()
-
-
-def _position(cursor: str) -> tuple[datetime, str]:
-    try:
-        created_at, job_id = base64.urlsafe_b64decode(cursor).decode().split(" ")
-        moment = datetime.fromisoformat(created_at)
-    except (ValueError, binascii.Error):
-        moment = None
-    if moment is None or moment.tzinfo is None or "\0" in job_id:
-        raise invalid_field(
-            "/query/cursor", "not a cursor of this service; pass next_cursor of the page before, as it came"
-        )
-    return moment, job_id
+    following = cursor_after(page[-1].created_at, page[-1].id) if more else None
+    return JobPage(items=job_views(services, page), next_cursor=following)
 
 
 @router.get("/{job_id}", response_model=JobView, responses=responses(404) | {304: {"description": "Not changed"}})
@@ -145,7 +134,7 @@ async def job_events(
             return
         seen_version = max(job.version, seen_version)
         await services.watcher.changed(job.id, job.version, timeout_seconds=LONGEST_WAIT_SECONDS)
-        if await request.is_disconnected():
+        if services.watcher.stopped or await request.is_disconnected():
             return
         job = await run_in_threadpool(services.jobs.get, job.id)
 

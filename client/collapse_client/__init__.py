@@ -13,11 +13,15 @@ if TYPE_CHECKING:
     from collapse_client.errors import CollapseError, JobFailed, ServiceError, ServiceUnreachable, WaitTimeout
     from collapse_client.format.moments_writer import write_moments
     from collapse_client.format.writer import write_features
+    from collapse_client.recording.recorder import Recorder
+    from collapse_client.reports.report import Report
 
 __all__ = [
     "Client",
     "CollapseError",
     "JobFailed",
+    "Recorder",
+    "Report",
     "ServiceError",
     "ServiceUnreachable",
     "WaitTimeout",
@@ -25,7 +29,13 @@ __all__ = [
     "write_moments",
 ]
 
-_MODULES = {"Client": "client", "write_features": "format.writer", "write_moments": "format.moments_writer"}
+_MODULES = {
+    "Client": "client",
+    "Recorder": "recording.recorder",
+    "Report": "reports.report",
+    "write_features": "format.writer",
+    "write_moments": "format.moments_writer",
+}
 
 
 def __getattr__(name: str) -> Any:

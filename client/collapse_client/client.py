@@ -8,16 +8,30 @@ import os
 import tempfile
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Callable, Union, cast
+from typing import TYPE_CHECKING, Any, Callable, Union, cast
 from urllib.parse import quote
 
 from collapse_client.errors import JobFailed, WaitTimeout
 from collapse_client.format.writer import write_tensors
+from collapse_client.progress import Show, progress_bar
+from collapse_client.reports.frames import series_frame
+from collapse_client.reports.report import Report
 from collapse_client.transport import Transport
-from collapse_client.views import ArtifactView, FeaturesView, JobView, PlotView
+from collapse_client.views import (
+    ArtifactView,
+    FeaturesView,
+    JobView,
+    PlotView,
+    RunDetailView,
+    RunView,
+    SeriesRow,
+)
+
+if TYPE_CHECKING:
+    import pandas
 
 ENDED = ("succeeded", "failed", "cancelled")
 LONGEST_HOLD_SECONDS = 60
@@ -138,33 +152,33 @@ class Client:
 
     def jobs(self, **filters: Any) -> Iterator[JobView]:
         """Yield all jobs, newest first; `filters`: status, kind, run, tag, parent, and limit, the size of a page."""
-        cursor = None
-        while True:
-            page = self._call("GET", "jobs", params={**filters, "cursor": cursor})
-            yield from page["items"]
-            cursor = page["next_cursor"]
-            if cursor is None:
-                return
+        return cast("Iterator[JobView]", self._pages("jobs", filters))
 
     def wait(
         self,
         job: str | JobView,
         timeout_seconds: float | None = None,
         on_progress: Callable[[JobView], object] | None = None,
+        progress: bool = False,
     ) -> JobView:
         """Return the job once it has succeeded; `on_progress` is called about once a second with its view.
 
-        Survives a restart of the service. Raises JobFailed with the service's own words, WaitTimeout.
+        `progress` shows a bar, if standard error is a terminal. Survives a restart of the service. Raises JobFailed
+        with the service's own words, WaitTimeout.
         """
+        with progress_bar() if progress else contextlib.nullcontext() as show:
+            return self._wait(job, timeout_seconds, [hear for hear in (on_progress, show) if hear])
+
+    def _wait(self, job: str | JobView, timeout_seconds: float | None, listeners: Sequence[Show]) -> JobView:
         job_id = job if isinstance(job, str) else job["id"]
         deadline = math.inf if timeout_seconds is None else time.monotonic() + timeout_seconds
-        longest = PROGRESS_SECONDS if on_progress else LONGEST_HOLD_SECONDS
+        longest = PROGRESS_SECONDS if listeners else LONGEST_HOLD_SECONDS
         while True:
             asked = time.monotonic()
             hold = math.ceil(max(0.0, min(longest, deadline - asked)))
             view: JobView = self._call("GET", "jobs", job_id, params={"wait": hold}, hold_seconds=hold, patient=True)
-            if on_progress:
-                on_progress(view)
+            for hear in listeners:
+                hear(view)
             if view["status"] == "succeeded":
                 return view
             if view["status"] in ENDED:
@@ -174,9 +188,9 @@ class Client:
             # A service that cannot hold the answer back is not asked in a tight loop.
             time.sleep(max(0.0, asked + SHORTEST_POLL_SECONDS - time.monotonic()))
 
-    def report(self, job_id: str) -> dict[str, Any]:
-        """Return the report of a job that has succeeded."""
-        return cast("dict[str, Any]", self._call("GET", "jobs", job_id, "report"))
+    def report(self, job_id: str) -> Report:
+        """Return the report of a job that has succeeded: its JSON, whose fields are attributes too."""
+        return Report(self._call("GET", "jobs", job_id, "report"))
 
     def artifacts(self, job_id: str) -> list[ArtifactView]:
         """Return what an ended job left beside its report."""
@@ -190,9 +204,82 @@ class Client:
         """Return the names and titles of a report's figures."""
         return cast("list[PlotView]", self._call("GET", "jobs", job_id, "plots"))
 
-    def plot(self, job_id: str, name: str, format: str = "svg") -> bytes:
-        """Return a figure: `svg`, `png`, or `vl.json`, its Vega-Lite specification."""
-        return cast(bytes, self._call("GET", "jobs", job_id, "plots", f"{name}.{format}", binary=True))
+    def plot(self, job_id: str, name: str, format: str = "svg", theme: str | None = None) -> bytes:
+        """Return a figure: `svg`, `png`, or `vl.json`, its Vega-Lite specification; `theme`: light or dark."""
+        params = {"theme": theme}
+        return cast(bytes, self._call("GET", "jobs", job_id, "plots", f"{name}.{format}", params=params, binary=True))
+
+    def report_html(self, job_id: str) -> bytes:
+        """Return the report as one HTML file, to be read without the service."""
+        return cast(bytes, self._call("GET", "jobs", job_id, "report.html", binary=True))
+
+    def runs(self, **filters: Any) -> Iterator[RunView]:
+        """Yield all runs, last changed first; `filters`: query, a part of the name, and limit, the size of a page."""
+        return cast("Iterator[RunView]", self._pages("runs", filters))
+
+    def run(self, name: str) -> RunDetailView:
+        """Return a run: its steps, and which layers and metrics its reports have."""
+        return cast(RunDetailView, self._call("GET", "runs", name))
+
+    def series(
+        self,
+        run: str,
+        *,
+        metrics: Iterable[str] | None = None,
+        layers: Iterable[str] | None = None,
+        compare: str | None = None,
+        history: bool = False,
+    ) -> list[SeriesRow]:
+        """Return what the steps of a run measured, one row for each step, layer and metric; all, where none are named.
+
+        The rows of the run `compare` follow. A step that was sent again counts once, unless `history` is asked for.
+        """
+        params = _wanted(metrics, layers, compare, history)
+        return cast("list[SeriesRow]", self._call("GET", "runs", run, "series", params=params))
+
+    def series_file(
+        self,
+        run: str,
+        *,
+        metrics: Iterable[str] | None = None,
+        layers: Iterable[str] | None = None,
+        compare: str | None = None,
+        history: bool = False,
+        format: str = "csv",
+    ) -> bytes:
+        """Return the same as a file: `csv`, `parquet` or `json`."""
+        params = {**_wanted(metrics, layers, compare, history), "format": format}
+        return cast(bytes, self._call("GET", "runs", run, "series", params=params, binary=True))
+
+    def series_frame(
+        self,
+        run: str,
+        *,
+        metrics: Iterable[str] | None = None,
+        layers: Iterable[str] | None = None,
+        compare: str | None = None,
+        history: bool = False,
+    ) -> pandas.DataFrame:
+        """Return the same as a data frame; see `reports.frames.series_frame`. Raises MissingLibrary without pandas."""
+        return series_frame(self.series(run, metrics=metrics, layers=layers, compare=compare, history=history))
+
+    def run_plots(self, run: str) -> list[PlotView]:
+        """Return the names and titles of a run's figures: each is a metric over the steps."""
+        return cast("list[PlotView]", self._call("GET", "runs", run, "plots"))
+
+    def run_plot(
+        self,
+        run: str,
+        metric: str,
+        format: str = "svg",
+        *,
+        layers: Iterable[str] | None = None,
+        compare: str | None = None,
+        theme: str | None = None,
+    ) -> bytes:
+        """Return the figure of a metric over the steps, a line for each layer; those of the run `compare` dashed."""
+        params = {"layer": _names(layers), "compare": compare, "theme": theme}
+        return cast(bytes, self._call("GET", "runs", run, "plots", f"{metric}.{format}", params=params, binary=True))
 
     def cancel(self, job_id: str) -> JobView:
         """Ask a job, and its children, to stop; a running one does within a few seconds."""
@@ -216,9 +303,23 @@ class Client:
         path = (str(num_classes), str(depth), "solution.safetensors")
         return cast(bytes, self._call("GET", "optima", *path, params={"decay": decay}, binary=True))
 
+    def phase_diagram(self, format: str = "svg", *, decay: float | None = None, theme: str | None = None) -> bytes:
+        """Return the figure of all these solutions, by K and L: their ranks, and their losses over that of DNC."""
+        params = {"decay": decay, "theme": theme}
+        return cast(bytes, self._call("GET", "optima", "plots", f"phase-diagram.{format}", params=params, binary=True))
+
     def catalogue(self) -> Any:
         """Return every metric: name, title, formula, ideal, reference, scope."""
         return self._call("GET", "catalogue")
+
+    def _pages(self, collection: str, filters: Mapping[str, Any]) -> Iterator[Any]:
+        cursor = None
+        while True:
+            page = self._call("GET", collection, params={**filters, "cursor": cursor})
+            yield from page["items"]
+            cursor = page["next_cursor"]
+            if cursor is None:
+                return
 
     def _call(self, method: str, *path: str, **options: Any) -> Any:
         return self._transport.request(method, "/v1/" + "/".join(quote(part, safe="") for part in path), **options)
@@ -240,8 +341,22 @@ def _idempotent(key: str | None) -> dict[str, str]:
     return {"Idempotency-Key": key or uuid.uuid4().hex}
 
 
-def _list(names: Iterable[str] | None) -> str | None:
-    """Return names as the query takes them. A string is refused, whose letters would pass for names."""
+def _names(names: Iterable[str] | None) -> list[str] | None:
+    """Return names as a list. A string is refused, whose letters would pass for names."""
     if isinstance(names, str):
         raise TypeError(f"give a list of names, such as [{names!r}]")
-    return None if names is None else ",".join(names)
+    return None if names is None else list(names)
+
+
+def _list(names: Iterable[str] | None) -> str | None:
+    """Return names as one value of the query."""
+    given = _names(names)
+    return None if given is None else ",".join(given)
+
+
+def _wanted(
+    metrics: Iterable[str] | None, layers: Iterable[str] | None, compare: str | None, history: bool
+) -> dict[str, Any]:
+    """Return the query of a series. Each name is a value of its own: a layer's may have commas."""
+    asked = {"metric": _names(metrics), "layer": _names(layers), "compare": compare}
+    return {**asked, "history": "true"} if history else asked

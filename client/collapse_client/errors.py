@@ -4,7 +4,12 @@
     ├── ServiceError         the service said no: its status, code, detail, errors and request_id
     ├── ServiceUnreachable   nobody answers at that address
     ├── JobFailed            the job ended without a report: the service's own code and detail
-    └── WaitTimeout          the job has not ended in the time that you gave it
+    ├── WaitTimeout          the job has not ended in the time that you gave it
+    ├── MissingLibrary       an optional library is not installed: which, and how to get it
+    ├── NothingToExport      a run has no report yet
+    ├── ExportFailed         the other tool refused: its own words
+    └── Unanswerable         a gate's question has no answer: no such layer, no value, …
+        └── BadCondition     it cannot be read
 
 The text of each says what is wrong and what to do.
 """
@@ -59,3 +64,26 @@ class WaitTimeout(CollapseError):
     def __init__(self, job: JobView) -> None:
         super().__init__(f"The job {job['id']} is still {job['status']}: wait longer, or cancel it.")
         self.job = job
+
+
+class MissingLibrary(CollapseError, ImportError):
+    """An optional library is not installed; the text says what to install."""
+
+    def __init__(self, library: str, *, extra: str) -> None:
+        super().__init__(f"{library} is not installed: pip install 'collapse-client[{extra}]'")
+
+
+class NothingToExport(CollapseError):
+    """The run has no report of a step yet."""
+
+
+class ExportFailed(CollapseError):
+    """The tool that was to be exported to refused; the text has its own words."""
+
+
+class Unanswerable(CollapseError):
+    """A gate cannot tell: what it asks about is not there, or has no value."""
+
+
+class BadCondition(Unanswerable):
+    """A gate's condition cannot be read."""

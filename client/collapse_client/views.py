@@ -110,3 +110,50 @@ class FeaturesView(TypedDict):
     layers: list[LayerView]
     created_at: str
     expires_at: str
+
+
+class RunView(TypedDict):
+    """A run: the analyses of one training; `jobs` are their numbers by status."""
+
+    run: str
+    num_jobs: int
+    num_steps: int
+    first_step: Optional[int]
+    last_step: Optional[int]
+    created_at: str
+    updated_at: str
+    jobs: dict[str, int]
+    links: dict[str, str]
+
+
+class RunStepView(TypedDict):
+    """A step, and the analysis that counts; `replaced` had succeeded before, `others` have not, or not yet."""
+
+    step: Optional[int]
+    job_id: str
+    kind: str
+    status: str
+    created_at: str
+    finished_at: Optional[str]
+    replaced: list[str]
+    others: list[str]
+
+
+class RunDetailView(RunView):
+    """A run with its steps, and what its reports have."""
+
+    steps: list[RunStepView]
+    layers: list[str]
+    metrics: list[str]
+
+
+class SeriesRow(TypedDict):
+    """One number of a series; `value` is None where the metric is undefined, and the report says why."""
+
+    run: str
+    step: Optional[int]
+    layer: str
+    layer_index: int
+    metric: str
+    value: Optional[float]
+    job_id: str

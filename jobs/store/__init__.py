@@ -4,10 +4,22 @@ from jobs.store.blobs import BlobStore
 from jobs.store.database import Clock, Database, utc_now
 from jobs.store.features import Contents, FeaturesStore, StoredFile
 from jobs.store.jobs import JobStore
-from jobs.store.records import ArtifactFile, Filter, MeasurementRow, NewJob, Standing
+from jobs.store.records import (
+    Analysis,
+    ArtifactFile,
+    Filter,
+    MeasurementRow,
+    NewJob,
+    RunContents,
+    RunRow,
+    SeriesRow,
+    Standing,
+)
 from jobs.store.repair import Expired, RepairStore
+from jobs.store.runs import RunStore
 
 __all__ = [
+    "Analysis",
     "ArtifactFile",
     "BlobStore",
     "Clock",
@@ -20,6 +32,10 @@ __all__ = [
     "MeasurementRow",
     "NewJob",
     "RepairStore",
+    "RunContents",
+    "RunRow",
+    "RunStore",
+    "SeriesRow",
     "Standing",
     "StoredFile",
     "utc_now",

@@ -113,6 +113,8 @@ class JobStore:
                 query = query.where(column == value)
         if where.tag is not None:
             query = query.where(exists().where(JobTag.job_id == Job.id, JobTag.tag == where.tag))
+        if where.query is not None:
+            query = query.where(_matches(where.query))
         if where.after is not None:
             created_at, job_id = where.after
             query = query.where(or_(Job.created_at < created_at, and_(Job.created_at == created_at, Job.id < job_id)))
@@ -337,6 +339,14 @@ def _row(new: NewJob, now: datetime, *, parent: Job | None = None, index: int | 
         child_index=index,
         num_children=len(new.children),
         pending_children=len(new.children),
+    )
+
+
+def _matches(words: str) -> Any:
+    return or_(
+        Job.run.icontains(words, autoescape=True),
+        Job.id.startswith(words, autoescape=True),
+        exists().where(JobTag.job_id == Job.id, JobTag.tag.icontains(words, autoescape=True)),
     )
 
 

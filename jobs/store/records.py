@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,8 @@ class Filter:
     run: str | None = None
     tag: str | None = None
     parent: str | None = None
+    query: str | None = None
+    """in the name of the run or a tag, or the beginning of the id"""
     after: tuple[datetime, str] | None = None
 
 
@@ -42,6 +44,53 @@ class MeasurementRow:
     layer_index: int
     metric: str
     value: float | None
+
+
+@dataclass(frozen=True)
+class RunRow:
+    """The jobs of one run, counted."""
+
+    run: str
+    num_jobs: int
+    num_steps: int
+    first_step: int | None
+    last_step: int | None
+    created_at: datetime
+    updated_at: datetime
+    """when a job of it was last made, started or ended"""
+    jobs: Mapping[str, int]
+    """status → number of jobs; what is zero is left out"""
+
+
+class Analysis(NamedTuple):
+    """One job of a run, in short."""
+
+    job_id: str
+    kind: str
+    step: int | None
+    status: str
+    created_at: datetime
+    finished_at: datetime | None
+
+
+@dataclass(frozen=True)
+class RunContents:
+    """What all reports of a run together have: layers by their index, metrics by name."""
+
+    layers: Sequence[str]
+    metrics: Sequence[str]
+
+
+class SeriesRow(NamedTuple):
+    """One number of a series."""
+
+    run: str
+    step: int | None
+    layer: str
+    layer_index: int
+    metric: str
+    value: float | None
+    job_id: str
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,22 @@ def test_one_optimum_and_its_matrices(client) -> None:
     assert fit + decay == pytest.approx(entry["loss"], rel=1e-9)
 
 
+def test_the_catalogue_is_drawn(client) -> None:
+    base = "/v1/optima/plots/phase-diagram"
+    assert b"<svg" in client.get(f"{base}.svg").content
+    assert client.get(f"{base}.png?decay=0.004&theme=dark").content.startswith(b"\x89PNG")
+    specification = client.get(f"{base}.vl.json?decay=0.016").json()
+    (pair,) = specification["vconcat"]
+    cells = {(row["column"], row["row"]) for row in pair["hconcat"][0]["data"]["values"]}
+    assert cells == {(entry.num_classes, entry.depth) for entry in catalogue.entries() if entry.decay == 0.016}
+    first = client.get(f"{base}.svg")
+    assert client.get(f"{base}.svg", headers={"If-None-Match": first.headers["etag"]}).status_code == 304
+    missing = client.get(f"{base}.svg?decay=0.5")
+    assert (missing.status_code, missing.json()["code"]) == (404, "optimum_not_found")
+    assert "0.001, 0.004, 0.016" in missing.json()["detail"]
+    assert client.get(f"{base}.svg?decay=-1").json()["code"] == "invalid_request"
+
+
 @pytest.mark.parametrize("path", ["/v1/optima", "/v1/optima/10/4", "/v1/optima/10/4/solution.safetensors"])
 def test_what_has_not_changed_is_not_sent_again(client, path) -> None:
     first = client.get(path)

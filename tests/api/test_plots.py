@@ -8,7 +8,7 @@ import pytest
 from feature_files import feature_arrays
 
 import figures
-from api.plots import DRAWN_AT_ONCE, Plots
+from api.plots import DRAWN_AT_ONCE, Plots, report_drawing, report_figures
 from jobs.errors import NotFound
 
 pytestmark = pytest.mark.parametrize("make_database", ["sqlite"], indirect=True)  # which has no part in this
@@ -63,6 +63,15 @@ def test_a_figure_is_drawn_once(client, job, drawings) -> None:
     assert drawings == ["svg", "png"]
 
 
+def test_the_dark_figure_is_another(client, job) -> None:
+    (first, *_) = client.get(f"{job}/plots").json()
+    for form in BEGINNINGS:
+        light, dark = (client.get(first[form], params={"theme": theme}) for theme in ("light", "dark"))
+        assert light.content == client.get(first[form]).content != dark.content
+        assert light.headers["etag"] != dark.headers["etag"]
+    assert client.get(first["svg"], params={"theme": "pink"}).json()["code"] == "invalid_request"
+
+
 def test_many_who_ask_at_once_all_get_it(client, job, drawings) -> None:
     (first, *_) = client.get(f"{job}/plots").json()
     with ThreadPoolExecutor(12) as pool:
@@ -94,10 +103,9 @@ def test_what_is_kept_is_bounded(client, job) -> None:
     plots = Plots(kept_bytes=1)
 
     async def draw_all() -> list[bytes]:
-        names = [name for name, _ in await plots.names(report)]
-        drawn = [await plots.draw(report, name, "vl.json") for name in names]
+        drawn = [await plots.draw(report_drawing(report, name), "vl.json") for name, _ in report_figures(report)]
         with pytest.raises(NotFound):
-            await plots.draw(report, "nothing", "vl.json")
+            await plots.draw(report_drawing(report, "nothing"), "vl.json")
         return drawn
 
     drawn = asyncio.run(draw_all())

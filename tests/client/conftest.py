@@ -11,7 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 import safetensors.numpy
+from feature_files import feature_arrays
+from service_process import running_service
 
+from collapse_client import Client
 from collapse_client.format import FeaturesDescription, InvalidFeatures, describe, open_features
 
 LIMIT = 2**24
@@ -177,3 +180,24 @@ def service() -> Iterator[Service]:
     with running(Service()) as service:
         yield service
         assert service.answers == [], "an answer was never asked for"
+
+
+@pytest.fixture(scope="session")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a real collapse service with one worker, the same for all tests of a process."""
+    with running_service(tmp_path_factory.mktemp("collapse") / "data", "--workers", "1") as running:
+        yield running.url()
+
+
+@pytest.fixture(scope="session")
+def measured_run(address: str) -> str:
+    """The name of a run: steps 0, 2 and 10, of which 2 was sent again; one analysis without a step; odd names."""
+    run = "../größer 'run'/\"1\""
+    with Client(address) as client:
+        jobs = []
+        for seed, step in enumerate((0, 2, 10, 2, None)):
+            arrays = feature_arrays(num_samples=40, noise=1 / (1 + seed), seed=seed)
+            named = {name.replace("layer1", "head/<b>?.1"): values for name, values in arrays.items()}
+            jobs.append(client.wait(client.analyse(named, run=run, step=step, layers=["layer0", "head/<b>?.1"])))
+        assert len({job["id"] for job in jobs}) == 5
+    return run

@@ -40,10 +40,10 @@ def test_analyse_prints_the_job(service, capsys, feature_file):
 def test_analyse_waits_for_the_report(service, capsys, feature_file):
     for answer in (job("queued"), job("running"), job("succeeded"), {"layers": []}):
         service.will_answer(200, answer)
-    assert cli.main(["analyse", feature_file, "--url", service.url, "--wait"]) == 0
+    assert cli.main(["analyse", feature_file, "--url", service.url, "--wait", "--json"]) == 0
     printed = capsys.readouterr()
     assert json.loads(printed.out) == {"layers": []}
-    assert "50%" in printed.err
+    assert printed.err == ""
 
 
 @pytest.mark.parametrize("where", ["file", "-"])
@@ -55,7 +55,7 @@ def test_submit_sends_what_the_file_says(service, capsys, monkeypatch, tmp_path,
     for answer in (job("queued"), job("succeeded"), {"training": {}}):
         service.will_answer(200, answer)
     file = str(path) if where == "file" else "-"
-    assert cli.main(["submit", file, "--wait", "--url", service.url]) == 0
+    assert cli.main(["submit", file, "--wait", "--json", "--url", service.url]) == 0
     assert json.loads(capsys.readouterr().out) == {"training": {}}
     assert json.loads(service.requests[0][3]) == body
 
@@ -72,7 +72,7 @@ def test_artifacts_are_listed_and_fetched(service, capsys, monkeypatch, tmp_path
     monkeypatch.chdir(tmp_path)
     service.will_answer(200, [{"name": "sweep.csv", "size_bytes": 4}])
     assert cli.main(["artifact", "job_1", "--url", service.url]) == 0
-    assert capsys.readouterr().out.split() == ["4", "sweep.csv"]
+    assert capsys.readouterr().out.split() == ["name", "bytes", "sweep.csv", "4"]
     for arguments in ([], ["--output", "mine"]):
         service.will_answer(200, b"a,b\n")
         assert cli.main(["artifact", "job_1", "sweep.csv", *arguments, "--url", service.url]) == 0
@@ -83,7 +83,7 @@ def test_report(service, capsys, monkeypatch):
     monkeypatch.setenv("COLLAPSE_URL", service.url)
     monkeypatch.setenv("COLLAPSE_API_KEY", "secret")
     service.will_answer(200, {"layers": ["λ"]})
-    assert cli.main(["report", "job_1"]) == 0
+    assert cli.main(["report", "job_1", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == {"layers": ["λ"]}
     assert service.requests[0][2]["Authorization"] == "Bearer secret"
 

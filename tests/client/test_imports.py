@@ -2,6 +2,8 @@
 
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 
 import pytest
 
@@ -13,7 +15,7 @@ import collapse_client
     [
         ("collapse_client", {"torch", "httpx"}),
         ("collapse_client.format", {"torch", "httpx"}),
-        ("collapse_client.cli", {"torch", "httpx"}),
+        ("collapse_client.cli", {"torch", "httpx", "rich", "numpy"}),
         ("collapse_client.client", {"torch"}),
     ],
 )
@@ -31,3 +33,10 @@ def test_public_names_are_there(name):
 def test_other_names_are_not():
     with pytest.raises(AttributeError, match="nothing"):
         _ = collapse_client.nothing
+
+
+def test_every_package_is_part_of_the_distribution():
+    folder = Path(collapse_client.__file__).parents[1]
+    listed = tomllib.loads((folder / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    found = {".".join(path.parent.relative_to(folder).parts) for path in folder.glob("collapse_client/**/__init__.py")}
+    assert set(listed) == found

@@ -9,7 +9,7 @@ from schema import migrated
 
 from jobs.blobs import Blobs
 from jobs.files import FileStore
-from jobs.store import BlobStore, Database, FeaturesStore, JobStore, NewJob, RepairStore
+from jobs.store import BlobStore, Database, FeaturesStore, JobStore, MeasurementRow, NewJob, RepairStore, RunStore
 
 
 class MovableClock:
@@ -43,6 +43,11 @@ def jobs(database: Database) -> JobStore:
 
 
 @pytest.fixture
+def runs(database: Database) -> RunStore:
+    return RunStore(database)
+
+
+@pytest.fixture
 def features(database: Database) -> FeaturesStore:
     return FeaturesStore(database)
 
@@ -61,5 +66,26 @@ def blobs(database: Database, tmp_path: Path) -> Blobs:
 def new_job() -> Callable[..., NewJob]:
     def make(**changes: object) -> NewJob:
         return NewJob(**{"kind": "measure_collapse", "parameters": {"kind": "measure_collapse"}, **changes})
+
+    return make
+
+
+@pytest.fixture
+def analyse(jobs: JobStore, new_job: Callable[..., NewJob], clock: MovableClock) -> Callable[..., str]:
+    """A factory of jobs that have succeeded: their run and step, and {layer: {metric: value}}; their ids."""
+
+    def make(run: str, step: int | None, layers: dict[str, dict[str, float | None]], **changes: object) -> str:
+        clock.move(1)
+        job, _ = jobs.create(new_job(run=run, step=step, **changes))
+        claimed = jobs.claim(job.id, lease_seconds=10)
+        assert claimed is not None
+        rows = [
+            MeasurementRow(layer, index, metric, value)
+            for index, (layer, metrics) in enumerate(layers.items())
+            for metric, value in metrics.items()
+        ]
+        clock.move(1)
+        assert jobs.succeed(job.id, claimed.lease_token, body="{}", etag="e", measurements=rows)
+        return job.id
 
     return make

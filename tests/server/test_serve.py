@@ -3,8 +3,11 @@
 import os
 import signal
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import httpx
 import pytest
 from service_process import wait_for
 from valkey_server import redis_client
@@ -43,6 +46,32 @@ def test_every_child_may_die_and_the_end_is_clean(start_service, tmp_path):
     wait_for(lambda: is_ready(service), "the worker's return", 60)
 
     assert service.stop() == 0
+    assert service.survivors() == []
+
+
+def test_answers_that_are_held_back_end_in_order_with_the_service(start_service):
+    service = start_service()
+    long = {"kind": "train_dufm", "num_classes": 4, "depth": 3, "steps": 10**6}
+    with httpx.Client(base_url=service.url() + "/v1", timeout=60) as http, ThreadPoolExecutor() as threads:
+        job = http.post("/jobs", json=long).json()["id"]
+        begun = threading.Event()
+
+        def follow():
+            with http.stream("GET", f"/jobs/{job}/events") as stream:
+                lines = []
+                for line in stream.iter_lines():  # a stream that is cut off raises
+                    lines.append(line)
+                    begun.set()
+                return lines
+
+        stream = threads.submit(follow)
+        held = threads.submit(http.get, f"/jobs/{job}", params={"wait": 60})
+        assert begun.wait(60)
+        wait_for(lambda: service.get(f"/v1/jobs/{job}")[1].count('"running"'), "the job's start")
+        assert service.stop() == 0
+        assert any(line.startswith("data:") for line in stream.result(timeout=60))
+        assert held.result(timeout=60).json()["id"] == job
+    assert "graceful shutdown exceeded" not in service.errors.read_text()
     assert service.survivors() == []
 
 

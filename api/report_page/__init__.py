@@ -1,0 +1,5 @@
+"""A report as one page that needs nothing else: to be read, printed, and sent to a colleague."""
+
+from api.report_page.page import POLICY, chosen_figures, page
+
+__all__ = ["POLICY", "chosen_figures", "page"]

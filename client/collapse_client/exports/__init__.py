@@ -1,0 +1,1 @@
+"""What the service found, in the files and servers of other tools: one module for each, an optional extra each."""
