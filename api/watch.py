@@ -33,7 +33,10 @@ class JobWatcher:
         """Whether the process ends: those who waited answer with what there is."""
 
     async def changed(self, job_id: str, version: int, *, timeout_seconds: float) -> bool:
-        """Wait until the row differs from `version` (or is gone); False if that takes longer than the time-out, or the process ends."""
+        """Wait until the row differs from `version` (or is gone).
+
+        False if that takes longer than the time-out, or the process ends.
+        """
         if self.stopped:
             return False
         waiter = _Waiter(job_id, version, asyncio.get_running_loop().create_future())

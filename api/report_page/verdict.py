@@ -162,7 +162,7 @@ def _sweep(sweep: Mapping[str, Any]) -> Iterator[str]:
     compared = [cell["loss_over_dnc"] for cell in there if cell["loss_over_dnc"] is not None]
     if compared:
         below = sum(ratio < 1 - 1e-6 for ratio in compared)
-        yield f"In {below or 'none'} of {counted(len(compared), 'cell')} the least loss is below that of deep neural collapse."
+        yield f"{below or 'None'} of {counted(len(compared), 'cell')}: least loss below that of deep neural collapse."
 
 
 def _reproduction(reproduction: Mapping[str, Any]) -> Iterator[str]:

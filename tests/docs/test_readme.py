@@ -12,11 +12,12 @@ import server
 
 ROOT = Path(server.__file__).parent.parent
 README = (ROOT / "README.md").read_text()
+EXAMPLES = README + (ROOT / "docs" / "client.md").read_text()
 ADDRESS = "http://127.0.0.1:8000"
 
 
 def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+    return re.findall(rf"```{language}\n(.*?)```", EXAMPLES, flags=re.DOTALL)
 
 
 @pytest.mark.parametrize(("language", "command"), [("python", [sys.executable, "-c"]), ("bash", ["bash", "-euc"])])

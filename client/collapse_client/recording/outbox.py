@@ -13,8 +13,8 @@ from collapse_client.recording.errors import Troubles
 from collapse_client.recording.sending import REFUSALS, send_step
 from collapse_client.recording.spool import Manifest, delete_step, lock_of, parts_of
 
-MOST_TASKS = 4
-"""Parts that may be in memory, waiting to be written."""
+MOST_BYTES = 128 * 2**20
+"""Of parts that may be in memory, waiting to be written."""
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, LAST_PAUSE_SECONDS = 0.5, 30.0, 0.25
 """Between two attempts to send: after the first failure, after many, and while the Recorder is being closed."""
 
@@ -29,22 +29,22 @@ class Outbox:
         self.jobs: dict[int, str] = {}
         self._client, self._spool, self._keep_refused, self._troubles = client, spool, keep_refused, troubles
         self._changed = threading.Condition()
-        self._tasks: deque[Callable[[], Path | None]] = deque()
+        self._tasks: deque[tuple[Callable[[], Path | None], int]] = deque()
         self._steps: deque[tuple[Path, int]] = deque()
         self._failures = 0
         self._closing = self._stopped = self._started = False
 
-    def write(self, task: Callable[[], Path | None]) -> None:
-        """Have a task done after those before it; the folder that it gives, if any, is sent."""
+    def write(self, task: Callable[[], Path | None], size: int = 0) -> None:
+        """Have a task done that holds `size` bytes; the folder that it gives, if any, is sent."""
         with self._changed:
-            self._tasks.append(task)
+            self._tasks.append((task, size))
             self._changed.notify_all()
             self._start()
 
     def wait_in_memory(self, timeout: float) -> bool:
-        """Wait until there is room for another task; False if that does not come about in time."""
+        """Wait until there is room for another part; False if that does not come about in time."""
         with self._changed:
-            return self._changed.wait_for(lambda: len(self._tasks) < MOST_TASKS, timeout)
+            return self._changed.wait_for(lambda: sum(size for _, size in self._tasks) < MOST_BYTES, timeout)
 
     def waiting_bytes(self) -> int:
         """Size of the steps that wait to be sent."""
@@ -99,7 +99,7 @@ class Outbox:
                 self._changed.wait_for(lambda: self._tasks or self._stopped)
                 if not self._tasks:
                     return
-                task = self._tasks[0]
+                task, _ = self._tasks[0]
             folder = task()
             size = 0 if folder is None else sum(part.stat().st_size for part in parts_of(folder))
             with self._changed:

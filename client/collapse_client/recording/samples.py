@@ -18,8 +18,8 @@ from collapse_client.recording.step_writer import StepWriter, WritePart
 Batch = tuple[Mapping[str, Tensor], Tensor]
 """Rows by layer, and their labels, of which the negative ones stand for no class."""
 
-Submit = Callable[[Callable[[], Any]], None]
-"""Has something done in the thread that writes."""
+Submit = Callable[..., None]
+"""Has something done in the thread that writes, which holds so many bytes: `Outbox.write`."""
 
 
 class FeaturesStep:
@@ -43,9 +43,7 @@ class FeaturesStep:
 
     def finish(self, applied: Applied, ranks: Ranks, manifest: Manifest) -> None:
         """Have the step written, and sent by the first rank."""
-        rest = self._parts.rest(applied)
-        if rest is not None:
-            self._emit(rest)
+        self._parts.finish(applied)
         writer = self._writer
         receiver, *others = ranks.exchange(None if writer.failed else str(writer.folder))
         if ranks.receives:
@@ -53,21 +51,21 @@ class FeaturesStep:
         else:
             self._submit(writer.abandon if receiver is None else writer.hand_over)
 
-    def _emit(self, write_part: WritePart) -> None:
+    def _emit(self, write_part: WritePart, size: int) -> None:
         if not self._writer.failed and not self._has_room():
             self._writer.failed = True
         if not self._writer.failed:
-            self._submit(lambda: self._writer.write(write_part))
+            self._submit(lambda: self._writer.write(write_part), size)
 
 
 class SampleParts:
-    """Batches until they are `part_bytes` together; then `emit` gets what writes a part of them.
+    """Batches until they are `part_bytes` together; then `emit` gets what writes a part of them, and its size.
 
     Whoever calls that also waits for the copies that have been begun from `devices`.
     """
 
     def __init__(
-        self, *, part_bytes: int, emit: Callable[[WritePart], None], devices: Iterable[torch.device] = ()
+        self, *, part_bytes: int, emit: Callable[[WritePart, int], None], devices: Iterable[torch.device] = ()
     ) -> None:
         self._part_bytes, self._emit, self._devices = part_bytes, emit, devices
         self._batches: list[Batch] = []
@@ -77,16 +75,17 @@ class SampleParts:
         """Take in a batch whose memory nobody else writes to."""
         size = sum(value.numel() * value.element_size() for value in features.values())
         if self._batches and self._bytes + size > self._part_bytes:
-            self._emit(self._part(Applied()))
+            self._emit(*self._part(Applied()))
         self._batches.append((features, labels))
         self._bytes += size
 
-    def rest(self, applied: Applied) -> WritePart | None:
-        """Return what writes the last part, in which the weights and biases are; None where nothing came."""
-        return self._part(applied) if self._batches else None
+    def finish(self, applied: Applied) -> None:
+        """Emit the last part, in which the weights and biases are, if there is anything."""
+        if self._batches:
+            self._emit(*self._part(applied))
 
-    def _part(self, applied: Applied) -> WritePart:
-        batches, self._batches, self._bytes = self._batches, [], 0
+    def _part(self, applied: Applied) -> tuple[WritePart, int]:
+        batches, size, self._batches, self._bytes = self._batches, self._bytes, [], 0
         copied = [torch.cuda.current_stream(device).record_event() for device in self._devices]
 
         def write(path: Path) -> bool:
@@ -97,7 +96,7 @@ class SampleParts:
                 write_tensors(path, {**tensors, **named(weights=applied.weights, biases=applied.biases)})
             return bool(tensors)
 
-        return write
+        return write, size
 
 
 def together(batches: Sequence[Batch]) -> dict[str, Any]:
