@@ -163,6 +163,13 @@ class FinishedJobView(JobView):
     report: Report | None = None
 
 
+class VerdictView(BaseModel):
+    """What a report says, in words."""
+
+    job_id: str
+    sentences: list[str] = Field(description="the most important first; each follows from numbers of the report")
+
+
 class JobPage(BaseModel):
     """One page of jobs, newest first."""
 

@@ -56,11 +56,13 @@ def heatmap(
         ),
         "y": alt.Y("row:O", title=y_title, scale=alt.Scale(domain=lines), axis=alt.Axis(labelOverlap=True)),
     }
-    scale, light = _colours(there, centre)
+    scale, is_light = _colours(there, centre)
     colour = alt.Color("value:Q", title=wrap(value_title, 24), scale=scale, legend=alt.Legend(labelExpr=LEGEND_LABEL))
     layers: list[Any] = [chart.mark_rect().encode(**place, color=colour)]
     if max(len(columns), len(lines)) <= LARGEST_WITH_NUMBERS:
-        ink = alt.condition(light, alt.value("#111111"), alt.value("#ffffff"))
+        has_colour = "datum.value !== null"  # without one the ground is seen
+        ink = alt.when(f"{has_colour} && {is_light}").then(alt.value("#111111"))
+        ink = ink.when(has_colour).then(alt.value("#ffffff"))
         layers.append(chart.mark_text(fontSize=10).encode(**place, text="label:N", color=ink))
     return alt.layer(*layers).properties(width=width, height=height)
 
@@ -77,16 +79,16 @@ def _side(cells: int) -> int:
 
 
 def _colours(values: Sequence[float], centre: float | None) -> tuple[alt.Scale, str]:
-    """The scale, and an expression that is true where its colours are light."""
+    """The scale, and an expression that is true where black is read better than white on its colours."""
     low, high = min(values, default=0.0), max(values, default=1.0)
     middle = 0.0 if centre is None and low < 0 < high else centre
     if middle is not None and low < middle < high and not are_equal(low, high):
         reach = max(high - middle, middle - low)
-        light = f"datum.value === null || abs(datum.value - {middle!r}) < {0.62 * reach!r}"
-        return alt.Scale(scheme=DIVERGING, domain=[middle - reach, middle + reach]), light
+        is_light = f"abs(datum.value - {middle!r}) < {0.8 * reach!r}"
+        return alt.Scale(range=DIVERGING, domain=[middle - reach, middle + reach], clamp=True), is_light
     if 0 < low < 0.5 * high:
         low = 0.0
     if are_equal(low, high):
         low, high = low - 0.5 * (abs(low) or 1), high + 0.5 * (abs(high) or 1)
-    light = f"datum.value === null || datum.value > {low + 0.6 * (high - low)!r}"
-    return alt.Scale(scheme=SEQUENTIAL, domain=[low, high]), light
+    is_light = f"datum.value > {low + 0.31 * (high - low)!r}"
+    return alt.Scale(range=SEQUENTIAL, domain=[low, high], clamp=True), is_light

@@ -13,8 +13,8 @@ from figures.axes import Layered, Range, Row, labelled_lines, table, vertical
 from figures.heatmap import heatmap
 from figures.registry import Report, figure
 from figures.spectra import SIGMA
-from figures.style import BLUE, LINES, PALETTE, wrap
-from figures.training import HEIGHT, PARTS, PARTS_DASHES, shades
+from figures.style import BLUE, LINES, ORDERED, PALETTE, wrap
+from figures.training import HEIGHT, PARTS, PARTS_DASHES
 
 Panel = Mapping[str, Any]
 WIDTH: Final = 440
@@ -152,9 +152,9 @@ def _ticks(values: Sequence[float], *, powers: bool) -> alt.Axis:
 def _colours(encoding: Mapping[str, str], rows: Sequence[Row]) -> alt.Color:
     series = list(dict.fromkeys(row["color"] for row in rows))
     if set(series) <= set(KNOWN):
-        colours = [KNOWN[name] for name in series]
+        colours: list[str] | str = [KNOWN[name] for name in series]
     elif encoding.get("order") == "depth":
-        colours = shades(len(series))
+        colours = ORDERED
     else:
         colours = [PALETTE[index % len(PALETTE)] for index in range(len(series))]
     return alt.Color(

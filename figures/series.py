@@ -10,8 +10,8 @@ import altair as alt
 
 from figures import words
 from figures.axes import Layered, Range, Row, labelled_lines, table, vertical
-from figures.style import LINES, finish
-from figures.training import MOST_NAMED_LINES, MOST_POINTS, STEP_LABEL, VIRIDIS, shades
+from figures.style import GRADIENT, LINES, ORDERED, finish
+from figures.training import MOST_NAMED_LINES, MOST_POINTS, STEP_LABEL
 
 WIDTH, HEIGHT = 620, 340
 LEAST_STEPS: Final = 50
@@ -21,8 +21,6 @@ MOST_MARKED: Final = 600
 NAMED_ON_A_GRADIENT: Final = 7
 ASIDE: Final = 56
 """How far from the frame the legend is, so that the name of a line across stands between."""
-ON_DARK: Final = ("#8878e0", "#4aa3df", "#35b99c", "#8fd744", "#fde725")
-"""The same from early to late layers, to be seen on a dark ground."""
 DASHES: Final = ([1, 0], [6, 4])
 """Of the run, and of the one that it is compared with."""
 
@@ -71,7 +69,7 @@ def metric_by_step(
         }
         for row in there
     ]
-    chart = _lines(points, list(labels.values()), entry, x_title=_of_steps(points, num_steps), dark=dark)
+    chart = _lines(points, list(labels.values()), entry, x_title=_of_steps(points, num_steps))
     return finish(chart, title=f"{entry['title']}, step by step", dark=dark)
 
 
@@ -89,9 +87,7 @@ def _of_steps(points: Sequence[Row], num_steps: int | None) -> str:
     return "step" if num_steps is None or drawn >= num_steps else f"step ({drawn} of {num_steps} are drawn)"
 
 
-def _lines(
-    points: Sequence[Row], layers: Sequence[str], entry: Mapping[str, Any], *, x_title: str, dark: bool
-) -> Layered:
+def _lines(points: Sequence[Row], layers: Sequence[str], entry: Mapping[str, Any], *, x_title: str) -> Layered:
     ideal = entry["ideal"] if isinstance(entry["ideal"], int | float) else None
     shown = Range.around([*(row["value"] for row in points), ideal], log=entry["scale"] == "log")
     title, lines = entry["name"].replace("_", " "), {}
@@ -109,7 +105,7 @@ def _lines(
             axis=alt.Axis(labelExpr=STEP_LABEL, tickCount=8, tickMinStep=1),
         ),
         "y": vertical("value", title, shown),
-        "color": _colours(layers, dark=dark, offset=ASIDE if lines else 18),
+        "color": _colours(layers, offset=ASIDE if lines else 18),
     }
     runs = list(dict.fromkeys(row["run"] for row in points))
     dashes: dict[str, Any] = {"detail": ["layer:N", "run:N"]}
@@ -128,11 +124,10 @@ def _lines(
     return alt.layer(*across, *marks).properties(width=WIDTH, height=HEIGHT)
 
 
-def _colours(layers: Sequence[str], *, dark: bool, offset: int) -> alt.Color:
+def _colours(layers: Sequence[str], *, offset: int) -> alt.Color:
     """Colours in the order of the layers; where there are too many to name, some of them stand beside the scale."""
-    stops = ON_DARK if dark else VIRIDIS
     if len(layers) <= MOST_NAMED_LINES:
-        scale = alt.Scale(domain=list(layers), range=shades(len(layers), stops))
+        scale = alt.Scale(domain=list(layers), range=ORDERED)
         return alt.Color("layer:N", title="layer", sort=None, scale=scale, legend=alt.Legend(**LINES, offset=offset))
     named = NAMED_ON_A_GRADIENT - 1
     values = sorted({round(1 + index * (len(layers) - 1) / named) for index in range(named + 1)})
@@ -141,6 +136,6 @@ def _colours(layers: Sequence[str], *, dark: bool, offset: int) -> alt.Color:
     return alt.Color(
         "position:Q",
         title="layer, by position",
-        scale=alt.Scale(domain=[1, len(layers)], range=list(stops), interpolate="rgb"),
+        scale=alt.Scale(domain=[1, len(layers)], range=GRADIENT),
         legend=alt.Legend(values=values, labelExpr=f"{text}''", gradientLength=HEIGHT - 60, offset=offset),
     )

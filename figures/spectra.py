@@ -9,7 +9,7 @@ from typing import Any, Final
 import altair as alt
 
 from figures import words
-from figures.axes import LABEL, Range, Row, layer_width, table, vertical
+from figures.axes import LABEL, Range, Row, layer_width, table, vertical, whole_ticks
 from figures.heatmap import heatmap
 from figures.ordering import class_order
 from figures.registry import Report, figure
@@ -68,9 +68,10 @@ def spectrum_rows(spectra: Mapping[str, Sequence[float] | None]) -> list[Row]:
 def spectrum_lines(rows: Sequence[Row], *, title: str = "singular value") -> alt.FacetChart:
     """A panel for each layer, its values in descending order, before and after σ."""
     shown = Range.around((row["value"] for row in rows), log=True)
+    numbers = alt.Axis(format="d", **whole_ticks(1, max(row["index"] for row in rows)))
     series = [name for name in SIGMA if any(row["series"] == name for row in rows)]
     place = {
-        "x": alt.X("index:Q", title=NUMBER, scale=alt.Scale(nice=False, padding=8), axis=alt.Axis(format="d")),
+        "x": alt.X("index:Q", title=NUMBER, scale=alt.Scale(nice=False, padding=8), axis=numbers),
         "y": vertical("value", title, shown),
         "color": alt.Color(
             "series:N",
@@ -120,7 +121,7 @@ def singular_values(report: Report, _: str) -> alt.TopLevelMixin:
 
 def _colours(shown: Range) -> alt.Scale:
     return alt.Scale(
-        type="log" if shown.log else "linear", domain=[shown.low, shown.high], scheme=SEQUENTIAL, clamp=True
+        type="log" if shown.log else "linear", domain=[shown.low, shown.high], range=SEQUENTIAL, clamp=True
     )
 
 

@@ -1,4 +1,4 @@
-"""What all figures have in common: colours that colour-blind readers can tell apart, sizes for print, white ground."""
+"""What all figures have in common: sizes for print, and colours that can be told apart, also by the colour-blind."""
 
 from __future__ import annotations
 
@@ -7,19 +7,27 @@ from typing import Any, Final
 
 import altair as alt
 
-# Okabe and Ito's palette, without its yellow, which is too pale for lines on white.
+# Okabe and Ito's palette, moved in lightness: each has a contrast of 3:1 and more with white and with the dark ground.
 BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, GREY = (
-    "#0072B2",
-    "#E69F00",
+    "#0A7CC0",
+    "#B87A00",
     "#009E73",
     "#D55E00",
-    "#CC79A7",
-    "#56B4E9",
+    "#C2659A",
+    "#2A9FC9",
     "#767676",
 )
 PALETTE: Final = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, GREY)
-SEQUENTIAL: Final = "viridis"
-DIVERGING: Final = "blueorange"
+# Names of ranges that the configuration gives colours to: a figure is the same on both grounds but for that.
+ORDERED: Final = "ordinal"
+"""Of lines or points in an order, which have a name each."""
+GRADIENT: Final = "ramp"
+"""The same order, where they are too many to name."""
+SEQUENTIAL: Final = "heatmap"
+DIVERGING: Final = "diverging"
+ON_LIGHT: Final = ("#35004a", "#3b528b", "#21808c", "#2f9a50", "#a08a00")
+ON_DARK: Final = ("#8878e0", "#4aa3df", "#35b99c", "#8fd744", "#fde725")
+"""Viridis without what is too near to the ground: dark, or light, comes first in the order."""
 FONT: Final = "DejaVu Sans, Arial, sans-serif"
 """With σ, λ and ‖ in it."""
 TITLE_LETTERS: Final = 64
@@ -59,5 +67,16 @@ def _config(*, dark: bool) -> dict[str, Any]:
         "view": {"stroke": faint},
         "rule": {"color": ink},
         "text": {"color": ink},
-        "range": {"category": list(PALETTE)},
+        "range": _ranges(dark=dark),
+    }
+
+
+def _ranges(*, dark: bool) -> dict[str, Any]:
+    ordered = {"scheme": list(ON_DARK if dark else ON_LIGHT)}
+    return {
+        "category": list(PALETTE),
+        ORDERED: ordered,
+        GRADIENT: ordered,
+        SEQUENTIAL: {"scheme": "viridis", "extent": [0.2, 1]},  # its first colours are as dark as a dark ground
+        DIVERGING: {"scheme": "blueorange"},
     }

@@ -11,7 +11,7 @@ from figures import words
 from figures.axes import Layered, Range, Row, labelled_lines, table, vertical, whole_ticks
 from figures.registry import Report, figure
 from figures.spectra import MOST_PANELS, spectrum_lines, spectrum_rows
-from figures.style import BLUE, GREEN, GREY, LINES, ORANGE, PURPLE, SEQUENTIAL, SKY, VERMILION
+from figures.style import BLUE, GRADIENT, GREEN, GREY, LINES, ORANGE, ORDERED, PURPLE, SKY, VERMILION
 
 WIDTH, HEIGHT = 560, 320
 MOST_POINTS: Final = 4_000
@@ -178,14 +178,14 @@ def _layers_over_steps(report: Report, metric: str, *, title: str, log: bool) ->
 
 
 def layers_over_steps(rows: Sequence[Row], *, title: str, log: bool) -> Layered:
-    """A line for each series, coloured by position along depth, the early ones dark.
+    """A line for each series, coloured by position along depth.
 
     Few of them have bands of ± 1 standard deviation.
     """
     series = list(dict.fromkeys(row["series"] for row in rows))
     shown = Range.around((row["mean"] for row in rows), log=log, zero=not log)
     colour: Any = alt.Color(
-        "position:Q", title="layer, by position", scale=alt.Scale(scheme=SEQUENTIAL), legend=alt.Legend(format="d")
+        "position:Q", title="layer, by position", scale=alt.Scale(range=GRADIENT), legend=alt.Legend(format="d")
     )
     named = len(series) <= MOST_NAMED_LINES
     if named:
@@ -193,7 +193,7 @@ def layers_over_steps(rows: Sequence[Row], *, title: str, log: bool) -> Layered:
             "series:N",
             title="layer",
             sort=None,
-            scale=alt.Scale(domain=series, range=shades(len(series))),
+            scale=alt.Scale(domain=series, range=ORDERED),
             legend=alt.Legend(**LINES),
         )
     chart = alt.Chart(table(rows))
@@ -211,27 +211,6 @@ def _dashes(series: Sequence[str]) -> alt.StrokeDash:
     """Layers after their σ are dashed, for those who print without colours."""
     styles = [[4, 3] if label.startswith("relu(") or label.endswith(".relu") else [1, 0] for label in series]
     return alt.StrokeDash("series:N", sort=None, title="layer", scale=alt.Scale(domain=list(series), range=styles))
-
-
-VIRIDIS: Final = ("#440154", "#3b528b", "#21918c", "#5ec962", "#d8c21a")
-"""From early to late layers; the last darkened, to be seen on white."""
-
-
-def shades(count: int, stops: Sequence[str] = VIRIDIS) -> list[str]:
-    """So many colours between these.
-
-    >>> shades(2)
-    ['#440154', '#d8c21a']
-    """
-    places = [index * (len(stops) - 1) / max(1, count - 1) for index in range(count)]
-    return [_between(stops[int(place)], stops[min(int(place) + 1, len(stops) - 1)], place % 1) for place in places]
-
-
-def _between(first: str, second: str, share: float) -> str:
-    channels = (
-        round((1 - share) * int(first[at : at + 2], 16) + share * int(second[at : at + 2], 16)) for at in (1, 3, 5)
-    )
-    return "#" + "".join(f"{channel:02x}" for channel in channels)
 
 
 def _final_spectra(report: Report) -> dict[str, list[float]]:
@@ -272,7 +251,7 @@ def runs(report: Report, _: str) -> alt.TopLevelMixin:
     kinds = [kind for kind in STRUCTURES.values() if any(row["kind"] == kind[0] for row in rows)]
     points = (
         alt.Chart(table(rows))
-        .mark_point(filled=True, size=60, opacity=0.9)
+        .mark_point(filled=True, size=60, opacity=1)
         .encode(
             x=alt.X(
                 "run:Q",

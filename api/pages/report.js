@@ -9,13 +9,15 @@ const section = (id, title, ...content) =>
 
 /** Everything that a succeeded job has to show. */
 export async function showReport(place, job) {
-  const [report, plots, artifacts] = await Promise.all([
-    get(job.links.report),
+  const asked = get(job.links.report);
+  const [report, sentences, plots, artifacts] = await Promise.all([
+    asked,
+    verdict(job.id, asked),
     get(job.links.plots).catch((error) => (showError(error), [])),
     get(job.links.artifacts),
   ]);
   fill(place,
-    section("verdict", "In words", verdict(report)),
+    section("verdict", "In words", sentences),
     plots.length ? section("figures", "Figures", h("div", { class: "gallery" }, gallery(plots))) : null,
     report.training ? trainingTable(report.training) : null,
     report.optimum ? optimumTable(report.optimum) : null,

@@ -104,12 +104,13 @@ function steps(view) {
     latest = entry;
     place.setAttribute("aria-busy", "true");
     try {
-      const report = await get(`/v1/jobs/${entry.job_id}/report`);
+      const asked = get(`/v1/jobs/${entry.job_id}/report`);
+      const [report, sentences] = await Promise.all([asked, verdict(entry.job_id, asked)]);
       if (latest !== entry) return; // somebody has moved on
       const metric = report.catalogue[chosen.metric] ? `metric-${chosen.metric}` : "metrics";
       const drawn = `/v1/jobs/${entry.job_id}/plots/${metric}`;
       const all = find("#step-layers-all", place)?.checked;
-      fill(place, h("p", {}, "Analysis: ", h("a", { href: jobPage(entry.job_id) }, entry.job_id)), verdict(report),
+      fill(place, h("p", {}, "Analysis: ", h("a", { href: jobPage(entry.job_id) }, entry.job_id)), sentences,
         figure(`${report.catalogue[chosen.metric]?.title ?? "Main metrics"}, layer by layer, at step ${entry.step}`, { svg: `${drawn}.svg`, png: `${drawn}.png`, vega_lite: `${drawn}.vl.json` }),
         layersTable(report, { title: `Layers at step ${entry.step}`, id: "step-layers" }));
       if (all) find("#step-layers-all", place)?.click();

@@ -7,8 +7,8 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 from api.report_page.tables import tables, warnings
-from api.report_page.verdict import verdict
-from api.report_page.wording import plain, words
+from api.verdict import verdict
+from api.wording import plain, words
 
 if TYPE_CHECKING:
     from jinja2 import Template

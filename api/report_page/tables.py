@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from api.report_page.wording import STRUCTURES, counted, listed, number, plain, words
+from api.wording import STRUCTURES, counted, listed, number, plain, words
 
 Report = Mapping[str, Any]
 COLUMNS = 6

@@ -1,5 +1,6 @@
 """Jobs over HTTP: one set of routes for every kind."""
 
+import json
 from collections.abc import AsyncIterator
 from typing import Annotated
 
@@ -34,7 +35,8 @@ from api.submission import (
     submit,
     wait_seconds,
 )
-from api.views import FinishedJobView, JobPage, JobStatus, JobView
+from api.verdict import verdict
+from api.views import FinishedJobView, JobPage, JobStatus, JobView, VerdictView
 from jobs.store import Filter
 from jobs.tables import ENDED, Job
 
@@ -161,3 +163,18 @@ def get_report(services: ServicesDependency, job_id: JobId, if_none_match: IfNon
     if has_already(if_none_match, etag):
         return not_modified(etag)
     return Response(report.body, media_type="application/json", headers={"ETag": etag})
+
+
+@router.get(
+    "/{job_id}/verdict",
+    response_model=VerdictView,
+    responses=responses(404, 409) | {304: {"description": "Not changed"}},
+)
+def get_verdict(services: ServicesDependency, job_id: JobId, if_none_match: IfNoneMatch = None) -> Response:
+    """Get what the report of a succeeded job says, in sentences."""
+    report = services.jobs.report(job_id)
+    etag = f'"{report.etag}-{services.version}"'  # another version may have other words
+    if has_already(if_none_match, etag):
+        return not_modified(etag)
+    view = VerdictView(job_id=job_id, sentences=verdict(json.loads(report.body)))
+    return Response(view.model_dump_json(), media_type="application/json", headers={"ETag": etag})

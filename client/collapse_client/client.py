@@ -170,7 +170,7 @@ class Client:
             return self._wait(job, timeout_seconds, [hear for hear in (on_progress, show) if hear])
 
     def _wait(self, job: str | JobView, timeout_seconds: float | None, listeners: Sequence[Show]) -> JobView:
-        job_id = job if isinstance(job, str) else job["id"]
+        job_id = _id(job)
         deadline = math.inf if timeout_seconds is None else time.monotonic() + timeout_seconds
         longest = PROGRESS_SECONDS if listeners else LONGEST_HOLD_SECONDS
         while True:
@@ -188,30 +188,34 @@ class Client:
             # A service that cannot hold the answer back is not asked in a tight loop.
             time.sleep(max(0.0, asked + SHORTEST_POLL_SECONDS - time.monotonic()))
 
-    def report(self, job_id: str) -> Report:
+    def report(self, job: str | JobView) -> Report:
         """Return the report of a job that has succeeded: its JSON, whose fields are attributes too."""
-        return Report(self._call("GET", "jobs", job_id, "report"))
+        return Report(self._call("GET", "jobs", _id(job), "report"))
 
-    def artifacts(self, job_id: str) -> list[ArtifactView]:
+    def artifacts(self, job: str | JobView) -> list[ArtifactView]:
         """Return what an ended job left beside its report."""
-        return cast("list[ArtifactView]", self._call("GET", "jobs", job_id, "artifacts"))
+        return cast("list[ArtifactView]", self._call("GET", "jobs", _id(job), "artifacts"))
 
-    def artifact(self, job_id: str, name: str) -> bytes:
+    def artifact(self, job: str | JobView, name: str) -> bytes:
         """Return one of these files, such as `solution.safetensors`."""
-        return cast(bytes, self._call("GET", "jobs", job_id, "artifacts", name, binary=True))
+        return cast(bytes, self._call("GET", "jobs", _id(job), "artifacts", name, binary=True))
 
-    def plots(self, job_id: str) -> list[PlotView]:
+    def plots(self, job: str | JobView) -> list[PlotView]:
         """Return the names and titles of a report's figures."""
-        return cast("list[PlotView]", self._call("GET", "jobs", job_id, "plots"))
+        return cast("list[PlotView]", self._call("GET", "jobs", _id(job), "plots"))
 
-    def plot(self, job_id: str, name: str, format: str = "svg", theme: str | None = None) -> bytes:
+    def plot(self, job: str | JobView, name: str, format: str = "svg", theme: str | None = None) -> bytes:
         """Return a figure: `svg`, `png`, or `vl.json`, its Vega-Lite specification; `theme`: light or dark."""
         params = {"theme": theme}
-        return cast(bytes, self._call("GET", "jobs", job_id, "plots", f"{name}.{format}", params=params, binary=True))
+        return cast(bytes, self._call("GET", "jobs", _id(job), "plots", f"{name}.{format}", params=params, binary=True))
 
-    def report_html(self, job_id: str) -> bytes:
+    def verdict(self, job: str | JobView) -> list[str]:
+        """Return what a report says, in sentences, the most important first."""
+        return cast("list[str]", self._call("GET", "jobs", _id(job), "verdict")["sentences"])
+
+    def report_html(self, job: str | JobView) -> bytes:
         """Return the report as one HTML file, to be read without the service."""
-        return cast(bytes, self._call("GET", "jobs", job_id, "report.html", binary=True))
+        return cast(bytes, self._call("GET", "jobs", _id(job), "report.html", binary=True))
 
     def runs(self, **filters: Any) -> Iterator[RunView]:
         """Yield all runs, last changed first; `filters`: query, a part of the name, and limit, the size of a page."""
@@ -281,13 +285,13 @@ class Client:
         params = {"layer": _names(layers), "compare": compare, "theme": theme}
         return cast(bytes, self._call("GET", "runs", run, "plots", f"{metric}.{format}", params=params, binary=True))
 
-    def cancel(self, job_id: str) -> JobView:
+    def cancel(self, job: str | JobView) -> JobView:
         """Ask a job, and its children, to stop; a running one does within a few seconds."""
-        return cast(JobView, self._call("POST", "jobs", job_id, "cancel"))
+        return cast(JobView, self._call("POST", "jobs", _id(job), "cancel"))
 
-    def delete_job(self, job_id: str) -> None:
+    def delete_job(self, job: str | JobView) -> None:
         """Remove an ended job with its report, its artifacts and its children."""
-        self._call("DELETE", "jobs", job_id)
+        self._call("DELETE", "jobs", _id(job))
 
     def optima(self, **filters: Any) -> list[dict[str, Any]]:
         """Return the best known solutions of the DUFM; `filters`: num_classes, depth, decay."""
@@ -323,6 +327,10 @@ class Client:
 
     def _call(self, method: str, *path: str, **options: Any) -> Any:
         return self._transport.request(method, "/v1/" + "/".join(quote(part, safe="") for part in path), **options)
+
+
+def _id(job: str | JobView) -> str:
+    return job if isinstance(job, str) else job["id"]
 
 
 @contextlib.contextmanager

@@ -59,6 +59,7 @@ def test_a_run_through_a_real_service(start_service):
         assert client.run_plot(RUN, "class_mean_rank", "png", theme="dark").startswith(b"\x89PNG")
         assert client.phase_diagram("png", decay=0.004).startswith(b"\x89PNG")
         assert client.report_html(job["id"]).startswith(b"<!doctype html>")
+        assert client.verdict(job["id"])[0].endswith("collapsed.")
         with pytest.raises(ServiceError, match="no metric 'x'") as caught:
             client.series(RUN, metrics=["x"])
         assert (caught.value.status, caught.value.code) == (404, "metric_not_found")

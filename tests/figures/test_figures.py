@@ -128,6 +128,11 @@ def test_few_runs_and_steps_have_whole_numbers_each_once(trained):
     assert str(last + 1) not in drawn_ticks
 
 
+def test_few_singular_values_have_whole_numbers_each_once(single):
+    panels = {row["panel"] for row in rows(figures.specification(single, "singular-values"))}
+    assert ticks(single, "singular-values").count("2") == len(panels)
+
+
 def test_runs_that_end_alike_have_an_axis_of_different_numbers(trained):
     alike = copy.deepcopy(trained)
     for number, run in enumerate(alike["training"]["runs"]):
@@ -356,13 +361,6 @@ def test_layers_before_and_after_their_activation_share_a_panel(trained, renamed
         found = rows(figures.specification(report, "singular-values"))
         assert {row["series"] for row in found} == {"before σ", "after σ", "without σ"}
         assert len({row["panel"] for row in found}) == 4  # H_1, H_2, H_3, output
-
-
-def test_dark_ground_is_another(trained):
-    light, dark = (figures.specification(trained, "loss", dark=dark) for dark in (False, True))
-    assert light["config"]["background"] == "#ffffff"
-    assert dark["config"]["background"] != "#ffffff"
-    assert {**light, "config": None} == {**dark, "config": None}
 
 
 @pytest.mark.parametrize("module", ["api.app", "analysis.commands", "jobs"])

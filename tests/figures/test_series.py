@@ -149,9 +149,3 @@ def test_steps_are_thinned_to_what_lines_can_have_and_the_figure_says_so():
     assert 50 <= len(drawn["r"]) * 5 <= 4_000
     specification = figures.metric_by_step(series(), entry(), num_steps=10_000)
     assert encoding(specification, "x")["title"] == "step (4 of 10000 are drawn)"
-
-
-def test_dark_ground_has_colours_of_its_own():
-    light, dark = (figures.metric_by_step(series(), entry(), dark=dark) for dark in (False, True))
-    assert light["config"]["background"] == "#ffffff" != dark["config"]["background"]
-    assert encoding(light, "color")["scale"]["range"] != encoding(dark, "color")["scale"]["range"]

@@ -56,6 +56,10 @@ def test_the_slider_shows_each_step(service, runs, open_page) -> None:
     expect(slider).to_have_attribute("aria-valuetext", "step 10")
     expect(report.get_by_role("link", name=runs["again"])).to_be_visible()
     expect(report.locator("figcaption")).to_contain_text("at step 10")
+    sentences = page.request.get(f"/v1/jobs/{runs['again']}/verdict").json()["sentences"]
+    assert sentences[-1].startswith("Since step 0: ")
+    expect(report.locator(".verdict li")).to_have_text(sentences)
+    expect(report.get_by_role("link", name="step 0")).to_have_attribute("href", f"/jobs/{runs['first run 0']}")
     slider.press("Home")
     expect(report.get_by_role("link", name=runs["first run 0"])).to_be_visible()
     measured = page.request.get(f"/v1/jobs/{runs['first run 0']}/report").json()["layers"]
