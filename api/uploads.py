@@ -8,6 +8,7 @@ from fastapi import Request
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
+from api.digests import announced_sha256, require_digest
 from api.errors import ApiError
 from api.services import Services
 from collapse_client.format import sniff
@@ -26,12 +27,14 @@ async def received(request: Request, services: Services) -> AsyncIterator[Staged
     limit = services.settings.max_upload_bytes
     if request.headers.get("content-encoding", "identity") != "identity":
         raise ApiError(415, "unsupported_format", "Send the file as it is, without Content-Encoding.")
+    digest = announced_sha256(request.headers.get("content-digest"))
     announced = request.headers.get("content-length", "")
     body = request.stream()
     if announced.isdigit() and int(announced) > limit:
         await _refuse(request, body, _too_large(limit))
     with await run_in_threadpool(services.feature_sets.files.stage) as staged:
         await _receive(request, body, staged, services)
+        require_digest(digest, staged.sha256)
         services.telemetry.uploaded_bytes.inc(staged.size_bytes)
         yield staged
 

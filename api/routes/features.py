@@ -55,7 +55,10 @@ async def upload_features(
 async def upload_part(
     request: Request, services: ServicesDependency, features_id: FeaturesId, index: PartIndex
 ) -> None:
-    """Upload one part: the same tensors, other samples. The same bytes again are harmless."""
+    """Upload one part: the same tensors, other samples. The same bytes again are harmless.
+
+    With `Content-Digest: sha-256=:…:` (RFC 9530) a body that was changed on its way is refused, `digest_mismatch`.
+    """
     await run_in_threadpool(services.feature_sets.store.get, features_id)
     async with received(request, services) as staged:
         await run_in_threadpool(services.feature_sets.add_part, features_id, index, staged)

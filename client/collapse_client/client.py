@@ -19,7 +19,7 @@ from collapse_client.format.writer import write_tensors
 from collapse_client.progress import Show, progress_bar
 from collapse_client.reports.frames import series_frame
 from collapse_client.reports.report import Report
-from collapse_client.transport import Transport
+from collapse_client.transport import Transport, content_digest
 from collapse_client.views import (
     ArtifactView,
     FeaturesView,
@@ -52,7 +52,7 @@ class Client:
 
         with Client() as client:
             job = client.analyse("features.safetensors", run="resnet", step=10)
-            report = client.report(client.wait(job)["id"])
+            report = client.report(client.wait(job))
     """
 
     def __init__(
@@ -87,9 +87,13 @@ class Client:
         return cast(FeaturesView, self._call("POST", "features", params=params, repeatable=False))
 
     def put_part(self, features_id: str, index: int, source: Source) -> None:
-        """Send part `index` (from 0) of an open set: the same tensors, other samples."""
+        """Send part `index` (from 0) of an open set: the same tensors, other samples.
+
+        With its digest, and again for as long as `retry_seconds` if it is broken on its way, or nobody answers.
+        """
         with _file(source) as file:
-            self._call("PUT", "features", features_id, "parts", str(index), file=file)
+            headers = {"Content-Digest": content_digest(file)}
+            self._call("PUT", "features", features_id, "parts", str(index), file=file, headers=headers, patient=True)
 
     def complete(self, features_id: str) -> FeaturesView:
         """Close an open set."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import itertools
 import os
 import time
@@ -15,6 +17,8 @@ from collapse_client.errors import CollapseError, ServiceError, ServiceUnreachab
 
 BLOCK_BYTES = 2**20
 TRY_AGAIN = (429, 503)
+BROKEN = "digest_mismatch"
+"""Code of the answer to a body that was changed on its way."""
 LONGEST_PAUSE_SECONDS = 10.0
 
 
@@ -49,8 +53,9 @@ class Transport:
     ) -> Any:
         """Return the JSON of the answer, None for an empty one; of a `binary` answer, its bytes.
 
-        The service may hold the answer back for `hold_seconds`. When it is busy or starting (429, 503), a `repeatable`
-        request is sent again after the pause that it asks for; a `patient` one also when nobody answers.
+        The service may hold the answer back for `hold_seconds`. When it is busy or starting (429, 503), or has got
+        something else than its Content-Digest says, a `repeatable` request is sent again after a pause; a `patient` one
+        also when nobody answers.
         Raises ServiceError, ServiceUnreachable.
         """
         deadline = time.monotonic() + self._retry_seconds
@@ -93,6 +98,14 @@ class Transport:
             ) from error
 
 
+def content_digest(path: str | os.PathLike[str]) -> str:
+    """Return the `Content-Digest` (RFC 9530) of a file, by which the service sees whether it has come as it was."""
+    digest = hashlib.sha256()
+    for block in _blocks(path):
+        digest.update(block)
+    return f"sha-256=:{base64.b64encode(digest.digest()).decode()}:"
+
+
 def _blocks(path: str | os.PathLike[str]) -> Iterator[bytes]:
     with Path(path).open("rb") as file:
         while block := file.read(BLOCK_BYTES):
@@ -128,7 +141,7 @@ def _pause(error: CollapseError, attempt: int, *, repeatable: bool, patient: boo
     """Seconds until the next attempt, None when there must not be one."""
     backoff = min(0.1 * 2**attempt, LONGEST_PAUSE_SECONDS)
     if isinstance(error, ServiceError):
-        if not repeatable or error.status not in TRY_AGAIN:
+        if not repeatable or (error.status not in TRY_AGAIN and error.code != BROKEN):
             return None
         return backoff if error.retry_after_seconds is None else max(error.retry_after_seconds, 0.05)
     return backoff if patient else None

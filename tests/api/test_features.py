@@ -1,5 +1,7 @@
 """Feature sets over HTTP."""
 
+import base64
+import hashlib
 import io
 
 import numpy as np
@@ -87,3 +89,22 @@ def test_features_are_deleted_but_not_while_a_job_needs_them(client, file_of, ru
     assert client.delete(f"/v1/features/{features}").status_code == 204
     assert client.get(f"/v1/features/{features}").json()["code"] == "features_not_found"
     assert client.delete(f"/v1/features/{features}").status_code == 404
+
+
+def test_a_part_that_was_changed_on_its_way_is_refused_and_may_come_again(client, file_of) -> None:
+    body = file_of(feature_arrays())
+    address = f"/v1/features/{client.post('/v1/features?parts=open').json()['id']}/parts/0"
+    right = base64.b64encode(hashlib.sha256(body).digest()).decode()
+    headers = {"Content-Digest": f"sha-512=:AAAA:, sha-256=:{right}:"}
+    changed = body[:-1] + bytes([body[-1] ^ 1])
+    refused = client.put(address, content=changed, headers=headers)
+    assert (refused.status_code, refused.json()["code"]) == (400, "digest_mismatch")
+    assert "send it again" in refused.json()["detail"]
+    assert client.put(address, content=body, headers=headers).status_code == 204
+
+
+def test_a_digest_that_is_none_is_told(client, file_of) -> None:
+    for digest in ("sha-256=:AAAA:", "sha-256=:?:".replace("?", "A" * 43)):
+        refused = client.post("/v1/features", content=file_of(feature_arrays()), headers={"Content-Digest": digest})
+        assert (refused.status_code, refused.json()["code"]) == (400, "bad_request")
+        assert "RFC 9530" in refused.json()["detail"]

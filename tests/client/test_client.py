@@ -1,6 +1,8 @@
 """The client against a real HTTP server that gives prepared answers: what it sends, and what it makes of them."""
 
+import base64
 import contextlib
+import hashlib
 import json
 import socket
 import threading
@@ -42,6 +44,8 @@ def feature_file(tmp_path):
         (lambda client: client.complete("f_1"), 200, "POST /v1/features/f_1/complete"),
         (lambda client: client.job("job_1"), 200, "GET /v1/jobs/job_1"),
         (lambda client: client.report("job_1"), 200, "GET /v1/jobs/job_1/report"),
+        (lambda client: client.report(job("succeeded")), 200, "GET /v1/jobs/job_1/report"),
+        (lambda client: client.plots(job("succeeded")), 200, "GET /v1/jobs/job_1/plots"),
         (lambda client: client.cancel("job_1"), 202, "POST /v1/jobs/job_1/cancel"),
         (lambda client: client.delete_job("job_1"), 204, "DELETE /v1/jobs/job_1"),
         (lambda client: client.catalogue(), 200, "GET /v1/catalogue"),
@@ -169,9 +173,18 @@ def test_tensors_that_do_not_fit_are_not_sent(service, client, tensors, words):
 def test_a_part(service, client, feature_file):
     service.will_answer(204)
     client.put_part("f_1", 3, feature_file)
-    ((method, path, _, body),) = service.requests
+    ((method, path, headers, body),) = service.requests
     assert (method, path) == ("PUT", "/v1/features/f_1/parts/3")
     assert body == feature_file.read_bytes()
+    digest = base64.b64encode(hashlib.sha256(body).digest()).decode()
+    assert headers["Content-Digest"] == f"sha-256=:{digest}:"
+
+
+def test_a_part_that_came_broken_is_sent_again(service, client, feature_file):
+    service.will_refuse(400, "digest_mismatch")
+    service.will_answer(204)
+    client.put_part("f_1", 0, feature_file)
+    assert len(service.requests) == 2
 
 
 def test_a_job_is_submitted_with_a_key_of_its_own(service, client):
