@@ -52,9 +52,8 @@ def as_parquet(blocks: Blocks) -> Iterator[bytes]:
     import pyarrow  # 40 MB, for those who want it
     import pyarrow.parquet
 
-    words = pyarrow.dictionary(pyarrow.int32(), pyarrow.string())
     types = {"step": pyarrow.int64(), "layer_index": pyarrow.int64(), "value": pyarrow.float64()}
-    schema = pyarrow.schema([(name, types.get(name, words)) for name in COLUMNS])
+    schema = pyarrow.schema([(name, types.get(name, pyarrow.string())) for name in COLUMNS])
     written = _Written()
     with pyarrow.parquet.ParquetWriter(written, schema, compression="zstd") as writer:
         for block in blocks:

@@ -23,14 +23,18 @@ PRINTABLE = r"^[^\x00-\x1f\x7f]+$"
 LONGEST_RUN_NAME = 255
 
 
-def _no_folder(name: str) -> str:
+def _visible_and_no_folder(name: str) -> str:
+    if not name.strip():
+        raise ValueError("a run cannot be called by blanks alone, which nobody sees: give it a name")
     if name in (".", ".."):
         raise ValueError("a run cannot be called . or .., which browsers take out of addresses: give it a name")
     return name
 
 
 RunName = Annotated[
-    str, StringConstraints(min_length=1, max_length=LONGEST_RUN_NAME, pattern=PRINTABLE), AfterValidator(_no_folder)
+    str,
+    StringConstraints(min_length=1, max_length=LONGEST_RUN_NAME, pattern=PRINTABLE),
+    AfterValidator(_visible_and_no_folder),
 ]
 Tag = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=PRINTABLE)]
 Step = Annotated[int, Field(ge=0, le=LARGEST_INTEGER)]

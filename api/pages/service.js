@@ -188,6 +188,7 @@ export async function start(page) {
     await page();
   } catch (error) {
     showError(error);
+    for (const loading of document.querySelectorAll("main [aria-busy] > .empty")) loading.remove();
     if (!(error instanceof Problem)) throw error;
   } finally {
     document.documentElement.dataset.ready = "";

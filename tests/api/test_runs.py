@@ -141,7 +141,10 @@ def test_every_format_holds_the_same(client, analyse, layers) -> None:
     assert lines == [["" if value is None else str(value) for value in row.values()] for row in rows]
     as_parquet = client.get(series, params={"format": "parquet"})
     assert as_parquet.headers["content-type"] == "application/vnd.apache.parquet"
-    assert pyarrow.parquet.read_table(io.BytesIO(as_parquet.content)).to_pylist() == rows
+    table = pyarrow.parquet.read_table(io.BytesIO(as_parquet.content))
+    assert table.to_pylist() == rows
+    # Categories would make pandas' groupby give every combination of run, step and layer.
+    assert {table.schema.field(name).type for name in ("run", "layer", "metric", "job_id")} == {pyarrow.string()}
     for layer in layers:
         found = client.get(series, params={"layer": [layer, layers[0]]}).json()
         assert {row["layer"] for row in found} == {layer, layers[0]}
@@ -186,7 +189,7 @@ def test_a_slash_in_a_name_is_not_one_in_the_address(client, analyse) -> None:
     assert (missing.status_code, missing.json()["code"]) == (404, "run_not_found")
 
 
-@pytest.mark.parametrize("run", [".", ".."])
+@pytest.mark.parametrize("run", [".", "..", " ", "\u00a0 "])
 def test_names_that_are_no_addresses_are_refused(client, file_of, run) -> None:
     refused = client.post("/v1/analyses", params={"run": run}, content=file_of(feature_arrays()))
     assert (refused.status_code, refused.json()["code"]) == (422, "invalid_request")

@@ -96,9 +96,15 @@ def test_an_error_is_told_in_the_words_of_the_service(service, capsys):
     assert printed.out == ""
 
 
+def test_a_missing_key_is_told_with_the_variable_that_holds_it(service, capsys):
+    service.will_refuse(401, "unauthorized", "Send the service's key as 'Authorization: Bearer <key>'.")
+    assert cli.main(["jobs", "--url", service.url]) == 1
+    assert "COLLAPSE_API_KEY" in capsys.readouterr().err
+
+
 def test_a_file_that_is_not_there(service, capsys):
     assert cli.main(["analyse", "/nowhere/f", "--url", service.url]) == 1
-    assert "No such file" in capsys.readouterr().err
+    assert capsys.readouterr().err == "collapse: /nowhere/f: No such file or directory\n"
 
 
 def test_other_packages_add_commands(monkeypatch):

@@ -55,5 +55,6 @@ def test_a_page_outlives_the_service(service, client, open_page) -> None:
 def test_what_is_not_there_is_said(service, open_page) -> None:
     page = open_page(service.url(), "/jobs/job_unknown")
     expect(page.get_by_role("alert")).to_contain_text("There is no job 'job_unknown'")
+    expect(page.get_by_text("Loading …")).to_have_count(0)
     page.goto("/runs/%2E%2E%2Fnothing")
     expect(page.get_by_role("alert")).to_contain_text("../nothing")

@@ -36,6 +36,8 @@ def add_commands(subparsers: Any) -> None:
 def _push(arguments: argparse.Namespace) -> int:
     from collapse_client.recording import push
 
+    if not Path(arguments.folder).is_dir():  # as after everything was sent; or the name is not right
+        print(f"{arguments.folder}: there is no such folder, and so nothing to send", file=sys.stderr)
     with connect(arguments) as client:
         result = push(client, Path(arguments.folder), on_step=lambda line: print(printable(line), flush=True))
     for folder in result.busy:

@@ -10,6 +10,8 @@ from collapse_client.progress import printable
 
 NOTHING = "–"
 """What stands for null."""
+IDENTIFIERS = ("id", "job")
+"""Columns that are copied from a terminal, and so are not folded."""
 UNFOLDED = 10**6
 """Columns where there is no terminal: programs want a row in one line."""
 
@@ -48,7 +50,9 @@ def print_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> None
         cells = [row[index] for row in rows]
         numbers = any(isinstance(value, (int, float)) and not isinstance(value, bool) for value in cells)
         short = all(value is None or isinstance(value, (int, float)) for value in cells)
-        table.add_column(title, justify="right" if numbers else "left", overflow="fold", no_wrap=short)
+        table.add_column(
+            title, justify="right" if numbers else "left", overflow="fold", no_wrap=short or title in IDENTIFIERS
+        )
     for row in rows:
         table.add_row(*(Text(cell(value)) for value in row))
     console = Console(file=sys.stdout, width=None if sys.stdout.isatty() else UNFOLDED)

@@ -30,12 +30,12 @@ def add_commands(subparsers: Any) -> None:
     plot.add_argument("--layer", action="append", metavar="NAME", help="with --run; may be repeated (default: all)")
     plot.add_argument("--theme", default="light", help="light or dark (default: %(default)s)")
     plot.add_argument("--format", choices=FORMATS, help="vl.json: the Vega-Lite specification (default: by FILE, svg)")
-    plot.add_argument("--output", metavar="FILE", help="where to write it (default: NAME.FORMAT)")
+    plot.add_argument("-o", "--output", metavar="FILE", help="where to write it (default: NAME.FORMAT)")
     add_json(plot, "the list of figures")
     artifact = add_command(subparsers, "artifact", _artifact, "fetch a file that a job left; without NAME, list them")
     artifact.add_argument("job", metavar="ID")
     artifact.add_argument("name", metavar="NAME", nargs="?")
-    artifact.add_argument("--output", metavar="FILE", help="where to write it (default: NAME)")
+    artifact.add_argument("-o", "--output", metavar="FILE", help="where to write it (default: NAME)")
     add_json(artifact, "the list of files")
 
 

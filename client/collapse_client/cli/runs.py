@@ -32,7 +32,7 @@ def add_commands(subparsers: Any) -> None:
     series.add_argument("--compare", metavar="RUN", help="the rows of another run as well")
     series.add_argument("--history", action="store_true", help="also those that a later analysis of the step replaced")
     series.add_argument("--format", choices=FORMATS, help="default: by FILE, csv")
-    series.add_argument("--output", metavar="FILE", help="where to write it (default: standard output)")
+    series.add_argument("-o", "--output", metavar="FILE", help="where to write it (default: standard output)")
     series.add_argument("--json", action="store_const", const="json", dest="format", help="the same as --format json")
 
 

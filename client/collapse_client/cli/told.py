@@ -31,6 +31,10 @@ def _sentences(error: Exception, parser: argparse.ArgumentParser) -> Iterator[st
             yield f"{_place(field['pointer'], options)}{field['detail']}"
     elif isinstance(error, JobFailed) and error.job["status"] == "failed":
         yield f"{error.job['id']} failed ({error.code}): {error.detail}"
+    elif isinstance(error, ServiceError) and error.code == "unauthorized":
+        yield f"{error.detail} Here: the environment variable COLLAPSE_API_KEY."
+    elif isinstance(error, OSError) and error.filename is not None:
+        yield f"{error.filename}: {error.strerror}"
     else:
         yield str(error)
 

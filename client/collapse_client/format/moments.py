@@ -24,8 +24,8 @@ class Moments:
     Kept as sums of h − shift_c and of their squares, in float64 whatever the input, where shift_c is the first sample
     seen of class c (shifted data and pairwise merging: Chan, Golub, LeVeque 1983, Algorithms for Computing the Sample
     Variance). Whoever can look at the samples again may say `shifted=False`: the shift is 0 then, which is half of the
-    work, and `lost_digits` tells afterwards whether that was too little. `deviations`: how h − shift is taken, in float64
-    or narrower; moments that are updated in turn may share it. The shift being itself one of the samples,
+    work, and `lost_digits` tells afterwards whether that was too little. `deviations`: how h − shift is taken, in
+    float64 or narrower; moments that are updated in turn may share it. The shift being itself one of the samples,
 
     - offsets common to all features cancel before anything is squared or summed;
     - samples that are all alike have a scatter of exactly 0;
@@ -140,17 +140,26 @@ class Moments:
 
         class_counts (K,): how often each index occurs. At least one sample.
         """
-        if self._shifted:
-            self._find_shift(features, class_indices)
-            relative = self._deviations(features, self._centers, class_indices)
-        else:
-            relative = self._deviations.copied(features)
+        relative = self.relative(features, class_indices)
         self.counts += class_counts
         add_by_class(self.sums, relative, class_indices)
-        squares = torch.linalg.vector_norm(relative, dim=1, keepdim=True).double().square_()
-        add_by_class(self.squares[:, None], squares, class_indices)
+        self.add_squares(torch.linalg.vector_norm(relative, dim=1), class_indices)
         if self.products is not None:
             self.products.add(relative.double())
+
+    def relative(self, features: Tensor, class_indices: Tensor) -> Tensor:
+        """Return h − shift (n, d) of a batch, in memory that the next call writes to; nothing is added up yet.
+
+        The first sample of a class becomes its shift. Until `counts` has that sample, so does that of the next batch.
+        """
+        if not self._shifted:
+            return self._deviations.copied(features)
+        self._find_shift(features, class_indices)
+        return self._deviations(features, self._centers, class_indices)
+
+    def add_squares(self, norms: Tensor, class_indices: Tensor) -> None:
+        """Take in ‖h − shift‖ (n,) of samples."""
+        add_by_class(self.squares[:, None], norms.double().square_()[:, None], class_indices)
 
     @torch.no_grad()
     def merge(self, other: Moments) -> None:
@@ -282,7 +291,7 @@ class Deviations:
         buffer = self._memory.get(key)
         if buffer is None or len(buffer) < len(features):
             buffer = self._memory[key] = torch.empty(features.shape, dtype=self.dtype, device=features.device)
-        return buffer[: len(features)]
+        return buffer if len(buffer) == len(features) else buffer[: len(features)]
 
 
 def add_by_class(totals: Tensor, values: Tensor, class_indices: Tensor) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from collapse_client.format.moments import Deviations, Moments
+from collapse_client.format.moments import Deviations, Moments, add_by_class
 from collapse_client.format.moments_writer import write_moments
 from collapse_client.recording.applied import Applied
 from collapse_client.recording.ranks import Ranks
@@ -23,6 +23,9 @@ State = dict[str, dict[str, Any]]
 GATHERED_ROWS = 128
 """Samples that are taken in at once: with fewer the calls cost more than the sums, more overflow the caches."""
 GATHERED_BYTES = 2**24
+SETTLED_ROWS = 1024
+"""Samples after which sums of float32 go to float64. One of n deviations is off by √n · 1e-8 of their size, some 3e-7,
+and what comes of further ones averages out; below float32 features, whose own roundings are 6e-8, no digit counts."""
 
 
 class MomentsStep:
@@ -58,57 +61,107 @@ class MomentsOfLayers:
 
     def __init__(self, *, second_moments: str, deviations: Deviations) -> None:
         self._second_moments, self._deviations, self._exact = second_moments, deviations, Deviations()
-        self._moments: dict[str, Moments] = {}
+        self._layers: dict[str, _Layer] = {}
         self._batches: list[Batch] = []
-        self._rows = self._bytes = self._num_classes = 0
+        self._indices: list[Tensor] = []
+        self._rows = self._bytes = self._num_classes = self._unsettled = 0
 
     def add(self, features: Mapping[str, Tensor], labels: Tensor) -> None:
         """Take in a batch; nothing of its memory is kept."""
         self._rows += len(labels)
-        self._bytes += sum(value.numel() * value.element_size() for value in features.values())
-        if self._rows >= GATHERED_ROWS or self._bytes >= GATHERED_BYTES:
-            self._batches.append((features, labels))
-            self._take_in()
-        else:
-            self._batches.append(({layer: value.clone() for layer, value in features.items()}, labels))
+        if self._rows < GATHERED_ROWS:
+            self._bytes += sum(value.numel() * value.element_size() for value in features.values())
+            if self._bytes < GATHERED_BYTES:
+                self._batches.append(({layer: value.clone() for layer, value in features.items()}, labels))
+                return
+        self._batches.append((features, labels))
+        self._take_in()
 
     def state(self) -> State:
         """Return what has come, for `merged`; empty where nothing has."""
         if self._batches:
             self._take_in()
-        return {layer: _state(moments) for layer, moments in self._moments.items()}
+        self._settle()
+        return {name: _state(layer.moments) for name, layer in self._layers.items()}
 
     def _take_in(self) -> None:
         batches, self._batches, self._rows, self._bytes = self._batches, [], 0, 0
         # Ours are ordinary tensors, whatever kind the training makes.
         with torch.inference_mode(False), torch.no_grad():
             labels = _joined([of_batch for _, of_batch in batches])
-            smallest, largest = (int(extreme) for extreme in torch.aminmax(labels))
-            if largest < 0:
-                return
-            known = labels >= 0 if smallest < 0 else None
+            known = labels >= 0 if int(labels.min()) < 0 else None
             indices = labels if known is None else labels[known]
-            self._num_classes = max(self._num_classes, largest + 1)
+            if not len(indices):
+                return
             counts = torch.bincount(indices, minlength=self._num_classes)
-            for layer in batches[0][0]:
-                values = _joined([features[layer] for features, _ in batches])
+            if len(counts) > self._num_classes:
+                self._make_room(len(counts))
+            for name in batches[0][0]:
+                values = _joined([features[name] for features, _ in batches])
                 if known is not None:
                     values = values[known.to(values.device)]
-                self._of(layer, values).add(values, indices.to(values.device), counts.to(values.device))
+                layer = self._layers.get(name) or self._begin(name, values)
+                if values.device != indices.device:
+                    indices, counts = indices.to(values.device), counts.to(values.device)
+                layer.add(values, indices, counts)
+            self._indices.append(indices)
+            self._unsettled += len(indices)
+            if self._unsettled >= SETTLED_ROWS:
+                self._settle()
 
-    def _of(self, layer: str, values: Tensor) -> Moments:
-        """The moments of a layer, with room for all classes that were seen."""
-        moments = self._moments.get(layer)
-        if moments is None:
-            moments = self._moments[layer] = Moments(
-                num_classes=self._num_classes,
-                dim=values.shape[1],
-                second_moments=self._second_moments,
-                # Features are float32 at best in most trainings: differences of them need not be finer.
-                deviations=self._exact if values.dtype == torch.float64 else self._deviations,
-                device=values.device,
-            )
-        return with_classes(moments, self._num_classes)
+    def _settle(self) -> None:
+        if self._indices:
+            indices, self._indices, self._unsettled = _joined(self._indices), [], 0
+            with torch.inference_mode(False), torch.no_grad():
+                for layer in self._layers.values():
+                    layer.settle(indices)
+
+    def _make_room(self, num_classes: int) -> None:
+        """For classes that have not been seen so far."""
+        self._settle()
+        self._num_classes = num_classes
+        for layer in self._layers.values():
+            with_classes(layer.moments, num_classes)
+
+    def _begin(self, name: str, values: Tensor) -> _Layer:
+        moments = Moments(
+            num_classes=self._num_classes,
+            dim=values.shape[1],
+            second_moments=self._second_moments,
+            # Features are float32 at best in most trainings: differences of them need not be finer.
+            deviations=self._exact if values.dtype == torch.float64 else self._deviations,
+            device=values.device,
+        )
+        return self._layers.setdefault(name, _Layer(moments))
+
+
+class _Layer:
+    """Moments, and apart from them the sums of the last batches, in the precision of their deviations.
+
+    The calls for a small batch cost as much as its arithmetic: what goes to float64 does so for several at once.
+    """
+
+    def __init__(self, moments: Moments) -> None:
+        self.moments = moments
+        self._sums = torch.empty(0)
+        self._norms: list[Tensor] = []
+
+    def add(self, features: Tensor, indices: Tensor, counts: Tensor) -> None:
+        """Take in a batch without negative labels."""
+        relative = self.moments.relative(features, indices)
+        self.moments.counts += counts
+        if not self._norms:
+            self._sums = torch.zeros_like(self.moments.sums, dtype=relative.dtype)
+        add_by_class(self._sums, relative, indices)
+        self._norms.append(torch.linalg.vector_norm(relative, dim=1))
+        if self.moments.products is not None:
+            self.moments.products.add(relative.double())
+
+    def settle(self, indices: Tensor) -> None:
+        """Add to the moments what came since the last time, of samples of these classes."""
+        self.moments.sums += self._sums
+        self.moments.add_squares(_joined(self._norms), indices.to(self._sums.device))
+        self._norms.clear()
 
 
 def _joined(tensors: Sequence[Tensor]) -> Tensor:

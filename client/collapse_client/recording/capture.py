@@ -110,9 +110,9 @@ class Capture:
                 raise RecordingError(
                     f"The {self._at} of {name} has no floating tensor of two axes or more: record another layer."
                 )
-            pooled = self._pool(tensor.detach())
+            original = tensor.detach()
             self.values.pop(name, None)  # so that the order is that of the last calls
-            self.values[name] = self._copied(name, pooled, tensor)
+            self.values[name] = self._copied(name, self._pool(original), original)
         except Exception as error:
             self._on_error(error)
 
@@ -124,7 +124,7 @@ class Capture:
             return memory.copy_(pooled, non_blocking=True)
         if self._keeps and pooled.device.type != "cpu":
             return pooled.cpu()
-        if pooled.untyped_storage().data_ptr() != original.untyped_storage().data_ptr():
+        if pooled is not original and pooled.untyped_storage().data_ptr() != original.untyped_storage().data_ptr():
             return pooled
         if not self._keeps and not pooled.is_inference():
             self._versions[name] = (pooled, pooled._version)

@@ -101,6 +101,7 @@ class Outbox:
                     return
                 task, _ = self._tasks[0]
             folder = task()
+            del task  # holds tensors, which a daemon thread must not be freeing while the interpreter ends
             size = 0 if folder is None else sum(part.stat().st_size for part in parts_of(folder))
             with self._changed:
                 self._tasks.popleft()

@@ -71,5 +71,7 @@ def rows(features: Tensor, labels: Tensor, layer: str) -> Tensor:
             "label for each sample of the last forward pass (for each position, with pool='flatten', if they have a "
             "time axis)."
         )
+    if features.ndim == 2 and labels.ndim == 1:
+        return features  # as almost always
     by_label = features.flatten(0, labels.ndim - 1) if labels.ndim > 1 else features
     return by_label.flatten(1) if by_label.ndim > 1 else by_label[:, None]

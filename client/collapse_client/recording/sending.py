@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+import threading
+from collections import deque
+from concurrent.futures import Future, wait
 from pathlib import Path
+from typing import Callable
 
 from collapse_client.client import Client
 from collapse_client.errors import ServiceError
@@ -60,8 +65,39 @@ def _features_of(client: Client, folder: Path, parts: list[Path]) -> str:
 
 def _complete(client: Client, folder: Path, parts: list[Path], progress: Progress) -> str:
     progress.write(folder)
-    for index, path in list(enumerate(parts))[progress.sent :]:
-        client.put_part(progress.features_id, index, path)
-        progress.sent = index + 1
-        progress.write(folder)
+    underway: deque[Future[None]] = deque()
+    try:
+        for index, path in list(enumerate(parts))[progress.sent :]:
+            # While the service makes one part durable and reads it through, the next is on its way.
+            underway.append(_begun(functools.partial(client.put_part, progress.features_id, index, path)))
+            if len(underway) > 1:
+                _settle(underway.popleft(), progress, folder)
+        while underway:
+            _settle(underway.popleft(), progress, folder)
+    finally:
+        wait(underway)  # else a part would still be sent when the folder may be somebody else's
     return client.complete(progress.features_id)["id"]
+
+
+def _settle(part: Future[None], progress: Progress, folder: Path) -> None:
+    part.result()
+    progress.sent += 1
+    progress.write(folder)
+
+
+def _begun(send: Callable[[], None]) -> Future[None]:
+    """Send in a thread that keeps no process alive, as those of an executor would."""
+    future: Future[None] = Future()
+
+    def run() -> None:
+        try:
+            send()
+            future.set_result(None)
+        except BaseException as error:
+            future.set_exception(error)
+
+    try:
+        threading.Thread(target=run, name="collapse_send_part", daemon=True).start()
+    except RuntimeError:  # the interpreter ends, and starts no threads any more
+        run()
+    return future

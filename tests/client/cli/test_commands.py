@@ -268,7 +268,9 @@ def test_push_sends_what_a_recorder_could_not(collapse, client, tmp_path):
     assert printed[-1] == "2 sent, 0 refused"
     sent = [client.wait(line.rpartition(" ")[2]) for line in printed[:-1]]
     assert [(job["run"], job["step"]) for job in sent] == [("pushed", 0), ("pushed", 1)]
-    assert collapse("push", tmp_path).stdout == "0 sent, 0 refused\n"
+    again = collapse("push", tmp_path)
+    assert again.stdout == "0 sent, 0 refused\n"
+    assert "no such folder" in again.stderr
     collapse("gate", "pushed", 'rank("2") <= 2')
 
 

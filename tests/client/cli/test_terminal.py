@@ -142,3 +142,9 @@ def test_tables_fit_the_terminal(terminal, training):
     table = re.sub(r"\x1b\[[0-9;]*m", "", listing.shown).replace("\r", "").partition("\nstep ")[2]
     assert table
     assert max(map(len, table.split("\n"))) <= 60
+
+
+def test_an_id_is_in_one_piece_on_a_terminal_of_eighty_columns(terminal, long_job):
+    listing = terminal([*COMMAND, "jobs"], COLUMNS="80")
+    assert listing.ended() == 0
+    assert long_job in listing.shown
