@@ -121,9 +121,9 @@ def whole_ticks(first: int, last: int) -> dict[str, Any]:
     return {"values": list(range(first, last + 1))} if last - first <= MOST_EACH else {"tickCount": 6}
 
 
-def layer_axis(labels: Sequence[str]) -> alt.X:
+def layer_axis(labels: Sequence[str], *, width: int) -> alt.X:
     """An x axis of layers, from the columns `layer` and `position`; by number where there are too many to name."""
-    if len(labels) > MOST_NAMED_LAYERS:
+    if len(labels) > min(MOST_NAMED_LAYERS, width // LINE_HEIGHT):
         return alt.X("position:Q", title="layer, by position", axis=alt.Axis(format="d"), scale=alt.Scale(zero=False))
     angle = 0 if len(labels) * max(map(len, labels)) <= LETTERS_ALONG else -40
     scale = alt.Scale(domain=list(labels), padding=0.5)

@@ -71,7 +71,7 @@ def metric_chart(report: Report, metric: str, *, width: int, height: int, named:
     shown = Range.around([*values, *lines.values()], log=entry["scale"] == "log")
     title = metric.replace("_", " ") if named else ""
     chart = alt.Chart(table(rows))
-    place = {"x": layer_axis([row["layer"] for row in rows]), "y": vertical("value", title, shown)}
+    place = {"x": layer_axis([row["layer"] for row in rows], width=width), "y": vertical("value", title, shown)}
     layers = [chart.mark_line(color=BLUE, strokeWidth=2).encode(**place)]
     layers += [chart.mark_point(color=BLUE, filled=True, size=45, opacity=1).encode(**place)]
     return alt.layer(labelled_lines(lines, shown, height=height, title=title), *layers).properties(
@@ -115,10 +115,13 @@ def ranks(report: Report, _: str) -> alt.TopLevelMixin:
     shown = Range.around([*(row["rank"] for row in rows), *lines.values()], zero=True)
     title = "rank of the class means"
     chart = alt.Chart(table(rows))
-    place = {"x": layer_axis([row["layer"] for row in rows]), "y": vertical("rank", title, shown)}
+    width = layer_width(number)
+    place = {"x": layer_axis([row["layer"] for row in rows], width=width), "y": vertical("rank", title, shown)}
     line = chart.mark_line(color=BLUE, strokeWidth=1.5, interpolate="step").encode(**place)
     points = chart.mark_point(color=BLUE, filled=True, size=60, opacity=1).encode(**place)
-    values = chart.mark_text(dy=-11, fontSize=11).encode(**place, text=alt.Text("rank:Q", format="~g"))
-    labelled = [values] if number <= 40 else []
+    # Where it is not what it was in the layer before; so many numbers can be read.
+    changes = [row for row, before in zip(rows, [{}, *rows], strict=False) if row["rank"] != before.get("rank")]
+    values = alt.Chart(table(changes)).mark_text(dy=-11, fontSize=11)
+    labelled = [values.encode(**place, text=alt.Text("rank:Q", format="~g"))] if len(changes) <= 40 else []
     across = labelled_lines(lines, shown, height=HEIGHT, title=title)
-    return alt.layer(across, line, points, *labelled).properties(width=layer_width(number), height=HEIGHT)
+    return alt.layer(across, line, points, *labelled).properties(width=width, height=HEIGHT)

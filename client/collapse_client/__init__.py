@@ -31,7 +31,7 @@ __all__ = [
 
 _MODULES = {
     "Client": "client",
-    "Recorder": "recording.recorder",
+    "Recorder": "recording",
     "Report": "reports.report",
     "write_features": "format.writer",
     "write_moments": "format.moments_writer",

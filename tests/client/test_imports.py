@@ -40,3 +40,15 @@ def test_every_package_is_part_of_the_distribution():
     listed = tomllib.loads((folder / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
     found = {".".join(path.parent.relative_to(folder).parts) for path in folder.glob("collapse_client/**/__init__.py")}
     assert set(listed) == found
+
+
+def test_without_torch_the_recorder_says_what_to_install():
+    script = (
+        "import sys; sys.modules['torch'] = None\n"
+        "from collapse_client.errors import MissingLibrary\n"
+        "try:\n    from collapse_client import Recorder\n"
+        "except MissingLibrary as error:\n    print(error)\n"
+        "from collapse_client.recording import push\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "torch is not installed: pip install 'collapse-client[moments]'"

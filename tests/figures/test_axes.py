@@ -58,10 +58,16 @@ def test_values_that_differ_by_rounding_are_drawn_as_one():
 
 def test_names_of_layers_stand_aslant_where_they_would_meet():
     angles = [
-        layer_axis(names).to_dict()["axis"]["labelAngle"]
+        layer_axis(names, width=250).to_dict()["axis"]["labelAngle"]
         for names in (["H_1", "output"], ["H_1", "H_2", "relu(H_2)", "H_3", "relu(H_3)", "output"])
     ]
     assert angles == [0, -40]
+
+
+def test_layers_have_numbers_where_there_is_no_room_for_names():
+    names = [f"stages.{index}.conv1" for index in range(27)]
+    assert layer_axis(names, width=250).to_dict()["field"] == "position"
+    assert layer_axis(names, width=720).to_dict()["field"] == "layer"
 
 
 def test_lines_outside_have_no_label():

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from collapse_client.errors import MissingLibrary
 from collapse_client.recording.pushing import PushResult, push
 
 if TYPE_CHECKING:
@@ -25,7 +26,11 @@ __all__ = ["PushResult", "Recorder", "push"]
 
 def __getattr__(name: str) -> Any:
     if name == "Recorder":  # on first use: it needs torch
-        from collapse_client.recording.recorder import Recorder
-
+        try:
+            from collapse_client.recording.recorder import Recorder
+        except ModuleNotFoundError as error:
+            if error.name != "torch":
+                raise
+            raise MissingLibrary("torch", extra="moments") from error
         return Recorder
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -311,6 +311,27 @@ def test_moments_of_classes_that_come_later(make_recorder, written):
     assert torch.allclose(part["means.0"] + part["shift.0"], expected, atol=1e-6)
 
 
+def test_moments_of_many_batches_far_from_the_origin(make_recorder, written):
+    model = nn.Sequential(nn.Linear(4, 3))
+    recorder = make_recorder(model, ["0"], mode="moments")
+    inputs = 1000 + torch.randn(7000, 4)
+    labels = torch.randint(5, (7000,))
+    labels[:3000] %= 3  # so that two classes come while sums of the others are under way
+    with recorder.step(0), torch.no_grad():
+        for batch, of_batch in zip(inputs.split(150), labels.split(150), strict=True):
+            model(batch)
+            recorder.labels(of_batch)
+        features = torch.cat([model(batch) for batch in inputs.split(150)]).double()
+    [[part]] = written(recorder)
+    assert part["counts"].tolist() == torch.bincount(labels).tolist()
+    for index in range(5):
+        own = features[labels == index]
+        spread = own.std()
+        mean = part["means.0"][index] + part["shift.0"][index]
+        assert torch.allclose(mean, own.mean(0), rtol=0, atol=1e-6 * spread)
+        assert torch.allclose(part["scatter.0"][index], (own - own.mean(0)).square().sum(), rtol=1e-6)
+
+
 def test_outside_a_step_there_is_no_hook_and_inside_copies_of_the_model_have_inert_ones(make_recorder, written):
     model = head()
     recorder = make_recorder(model, ["*"])
