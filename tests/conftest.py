@@ -1,5 +1,6 @@
 """Real servers for all tests: a Valkey and a PostgreSQL per session, a fresh database and a clean broker per test."""
 
+import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -10,6 +11,10 @@ import pytest
 from postgres import PostgresServer, running_postgres
 from service_process import Service, running_service
 from valkey_server import redis_client, running_valkey
+
+# Whoever starts the tests in the background of a shell has Ctrl-C ignored, by all that they start in turn. Some of the
+# tests send it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
