@@ -114,14 +114,14 @@ def ranks(report: Report, _: str) -> alt.TopLevelMixin:
     }
     shown = Range.around([*(row["rank"] for row in rows), *lines.values()], zero=True)
     title = "rank of the class means"
-    chart = alt.Chart(table(rows))
+    # A number where it is not what it was in the layer before; so many can be read.
+    changes = [row["rank"] != before.get("rank") for row, before in zip(rows, [{}, *rows], strict=False)]
+    chart = alt.Chart(table([{**row, "change": change} for row, change in zip(rows, changes, strict=True)]))
     width = layer_width(number)
     place = {"x": layer_axis([row["layer"] for row in rows], width=width), "y": vertical("rank", title, shown)}
     line = chart.mark_line(color=BLUE, strokeWidth=1.5, interpolate="step").encode(**place)
     points = chart.mark_point(color=BLUE, filled=True, size=60, opacity=1).encode(**place)
-    # Where it is not what it was in the layer before; so many numbers can be read.
-    changes = [row for row, before in zip(rows, [{}, *rows], strict=False) if row["rank"] != before.get("rank")]
-    values = alt.Chart(table(changes)).mark_text(dy=-11, fontSize=11)
-    labelled = [values.encode(**place, text=alt.Text("rank:Q", format="~g"))] if len(changes) <= 40 else []
+    values = chart.transform_filter("datum.change").mark_text(dy=-11, fontSize=11)
+    labelled = [values.encode(**place, text=alt.Text("rank:Q", format="~g"))] if sum(changes) <= 40 else []
     across = labelled_lines(lines, shown, height=HEIGHT, title=title)
     return alt.layer(across, line, points, *labelled).properties(width=width, height=HEIGHT)
