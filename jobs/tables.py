@@ -19,6 +19,7 @@ from sqlalchemy import (
     String,
     Text,
     TypeDecorator,
+    UniqueConstraint,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -33,6 +34,8 @@ NAMING_CONVENTION = {
 
 QUEUED, RUNNING, SUCCEEDED, FAILED, CANCELLED = STATUSES = ("queued", "running", "succeeded", "failed", "cancelled")
 ENDED = (SUCCEEDED, FAILED, CANCELLED)
+QUEUES = ("cpu", "gpu")
+"""Classes of workers; each has a queue."""
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -75,12 +78,90 @@ class Base(DeclarativeBase):
     }
 
 
+OWNER_WITHOUT_KEYS = ""
+"""Who owns what was made without a key, or with the operator's."""
+
+
+def owner_column() -> Mapped[str]:
+    """Whose a row is: nobody else sees it."""
+    return mapped_column(default=OWNER_WITHOUT_KEYS, server_default=OWNER_WITHOUT_KEYS)
+
+
+class ApiKey(Base):
+    """A key of the API, as its digest; the key itself is shown once, when it is made."""
+
+    __tablename__ = "api_keys"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    sha256: Mapped[str] = mapped_column(String(64), unique=True)
+    prefix: Mapped[str] = mapped_column(String(16))
+    """the first characters of the key, by which people tell keys apart"""
+    owner: Mapped[str] = mapped_column(index=True)
+    """whose things its bearer sees and makes; several keys may be one owner's"""
+    scopes: Mapped[list[Any]]
+    """of read, write, admin"""
+    note: Mapped[str | None]
+    created_at: Mapped[datetime]
+    expires_at: Mapped[datetime | None]
+    revoked_at: Mapped[datetime | None]
+    max_bytes: Mapped[int | None]
+    """of feature sets; like the other limits, of all keys of the owner together, and without a limit if null"""
+    max_queued_jobs: Mapped[int | None]
+    max_running_jobs: Mapped[int | None]
+    requests_per_minute: Mapped[int | None]
+
+
+class AuditEntry(Base):
+    """One change that somebody made, or was refused."""
+
+    __tablename__ = "audit"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    at: Mapped[datetime] = mapped_column(index=True)
+    owner: Mapped[str]
+    key_id: Mapped[str | None]
+    action: Mapped[str]
+    """such as submit_job, delete_features, create_key"""
+    object_id: Mapped[str | None] = mapped_column(index=True)
+    status: Mapped[int | None]
+    """of the answer, where it was a request"""
+    request_id: Mapped[str | None]
+
+
+class Worker(Base):
+    """A worker process that is, or was lately, there."""
+
+    __tablename__ = "workers"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    device: Mapped[str]
+    queues: Mapped[list[Any]]
+    memory_bytes: Mapped[int]
+    """what a job may need there"""
+    seen_at: Mapped[datetime] = mapped_column(index=True)
+
+
+class Blob(Base):
+    """A file in the store, and whether somebody is just putting it there: only what nobody is may be removed.
+
+    Whoever puts a blob in place claims it first, and lets go in the transaction that refers to it.
+    """
+
+    __tablename__ = "blobs"
+
+    sha256: Mapped[str] = mapped_column(String(64), primary_key=True)
+    claims: Mapped[int] = mapped_column(default=0)
+    """those who are putting it in place; of one that died, until `claimed_until`"""
+    claimed_until: Mapped[datetime]
+
+
 class Features(Base):
     """A set of samples with their features: one whole file, or parts 0 … n−1."""
 
     __tablename__ = "features"
 
     id: Mapped[str] = mapped_column(primary_key=True)
+    owner: Mapped[str] = owner_column()
     status: Mapped[str]
     """open (parts may come) or ready"""
     sha256: Mapped[str | None] = mapped_column(String(64))
@@ -116,6 +197,7 @@ class Job(Base):
     __tablename__ = "jobs"
 
     id: Mapped[str] = mapped_column(primary_key=True)
+    owner: Mapped[str] = owner_column()
     kind: Mapped[str] = mapped_column(index=True)
     status: Mapped[str]
     parameters: Mapped[dict[str, Any]]
@@ -125,6 +207,16 @@ class Job(Base):
     tags: Mapped[list[Any]]
     version: Mapped[int] = mapped_column(default=1)
     """counts the changes of the row: ETag of the view, id of its events"""
+    queue: Mapped[str] = mapped_column(default=QUEUES[0], server_default=QUEUES[0])
+    """for which class of workers"""
+    memory_bytes: Mapped[int] = mapped_column(default=0, server_default="0")
+    """what it will need at most, as far as can be told before it runs"""
+    request_id: Mapped[str | None]
+    """of the request that submitted it: its log lines carry it"""
+    traceparent: Mapped[str | None]
+    """of that request's span (W3C trace context)"""
+    expires_at: Mapped[datetime | None] = mapped_column(index=True)
+    """when it is deleted, once it has ended; never if null"""
 
     phase: Mapped[str | None]
     current: Mapped[int | None]
@@ -145,7 +237,7 @@ class Job(Base):
     error_code: Mapped[str | None]
     error_detail: Mapped[str | None] = mapped_column(Text)
 
-    idempotency_key: Mapped[str | None] = mapped_column(unique=True)
+    idempotency_key: Mapped[str | None]
     idempotency_fingerprint: Mapped[str | None] = mapped_column(String(64))
 
     parent_id: Mapped[str | None] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), index=True)
@@ -157,7 +249,8 @@ class Job(Base):
     """those that have not ended: while there are any, nobody can claim this job"""
 
     __table_args__ = (
-        Index("ix_jobs_created_at_id", "created_at", "id"),
+        UniqueConstraint("owner", "idempotency_key"),
+        Index("ix_jobs_owner_created_at_id", "owner", "created_at", "id"),
         Index("ix_jobs_status_queued_at", "status", "queued_at"),
         Index("ix_jobs_status_lease_expires_at", "status", "lease_expires_at"),
     )
@@ -204,9 +297,10 @@ class Measurement(Base):
     layer: Mapped[str] = mapped_column(String(512), primary_key=True)
     metric: Mapped[str] = mapped_column(primary_key=True)
     layer_index: Mapped[int]
+    owner: Mapped[str] = owner_column()
     run: Mapped[str | None]
     step: Mapped[int | None]
     value: Mapped[float | None]
 
     # In this order, what metrics and layers a run has is found by leaps, without reading its rows.
-    __table_args__ = (Index("ix_measurements_run_metric_layer_step", "run", "metric", "layer", "step"),)
+    __table_args__ = (Index("ix_measurements_owner_run_metric_layer_step", "owner", "run", "metric", "layer", "step"),)
