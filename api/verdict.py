@@ -217,6 +217,20 @@ def _optimum(optimum: Mapping[str, Any]) -> Iterator[str]:
         yield "The search ended with its time: with a larger budget it may find more."
 
 
+def known_optimum(entry: Mapping[str, Any]) -> list[str]:
+    """The same of an entry of the catalogue of optima."""
+    structure = STRUCTURES.get(entry["structure"], entry["structure"])
+    return [
+        f"The best solution known has loss {number(entry['loss'])}; its structure: {structure}.",
+        *_against_dnc(entry["loss"], entry["references"]),
+        f"Its last hidden layer has rank {entry['rank']} before the ReLU, of {entry['num_classes']} classes.",
+        *_bound(entry["references"], entry["gap"]),
+        "No small move improves it."
+        if entry["stationarity"]["stationary"]
+        else "A small move still improves it: it is no local minimum yet.",
+    ]
+
+
 def _sweep(sweep: Mapping[str, Any]) -> Iterator[str]:
     cells = sweep["cells"]
     ended = {state: sum(cell[state] for cell in cells) for state in ("succeeded", "failed", "cancelled")}

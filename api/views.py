@@ -7,6 +7,7 @@ from urllib.parse import quote
 
 from pydantic import BaseModel, Field
 
+from analysis.dufm.catalogue import CatalogueEntry
 from analysis.report import Report
 from jobs import tables
 from jobs.series import Step, steps
@@ -168,6 +169,12 @@ class VerdictView(BaseModel):
 
     job_id: str
     sentences: list[str] = Field(description="the most important first; each follows from numbers of the report")
+
+
+class OptimumView(CatalogueEntry):
+    """The best known solution of one cell, also in words."""
+
+    sentences: list[str] = Field(description="the most important first; each follows from the numbers beside it")
 
 
 class JobPage(BaseModel):

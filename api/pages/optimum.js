@@ -9,12 +9,6 @@ const decay = new URLSearchParams(location.search).get("decay");
 const base = `/v1/optima/${K}/${L}`;
 const query = decay === null ? "" : `?${new URLSearchParams({ decay })}`;
 
-const verdict = (entry) =>
-  h("ul", { class: "verdict" },
-    h("li", {}, h("strong", {}, `The best solution known has loss ${number(entry.loss)}`), `, ${number(entry.loss_over_dnc)} times that of deep neural collapse; its structure: ${structure(entry.structure)}.`),
-    h("li", {}, `Its last hidden layer has rank ${entry.rank} before the ReLU, of ${entry.num_classes} classes.`),
-    h("li", {}, entry.stationarity.stationary ? "No small move improves it." : "A small move still improves it: it is no local minimum yet."));
-
 function matrices(buffer) {
   const found = [...readMatrices(buffer)];
   return [
@@ -33,9 +27,9 @@ function matrices(buffer) {
 start(async () => {
   const entry = await get(`${base}${query}`);
   fill(find("#optimum"),
-    h("p", { class: "crumbs" }, h("a", { href: `/optima?decay=${entry.decay}` }, "Optima"), " ›"),
+    h("p", { class: "crumbs" }, h("a", { href: `/optima?decay=${entry.decay}` }, "Optima"), " › ", `K = ${entry.num_classes}, L = ${entry.depth}`),
     h("h1", {}, `K = ${entry.num_classes}, L = ${entry.depth}, decay ${entry.decay}`),
-    verdict(entry),
+    h("ul", { class: "verdict" }, entry.sentences.map((sentence) => h("li", {}, sentence))),
     h("div", { class: "buttons" },
       h("a", { class: "button", href: `${base}/solution.safetensors${query}`, download: `K${K}-L${L}-${entry.decay}.safetensors` }, "Matrices (safetensors)"),
       h("a", { class: "button", href: `${base}${query}`, download: `K${K}-L${L}-${entry.decay}.json` }, "JSON"),

@@ -24,7 +24,7 @@ const option = (text, title, selected) => h("option", { value: text, selected },
 
 function head(view) {
   return [
-    h("p", { class: "crumbs" }, h("a", { href: "/" }, "Runs and jobs"), " ›"),
+    h("p", { class: "crumbs" }, h("a", { href: "/" }, "Runs and jobs"), " › ", name(view.run)),
     h("h1", { class: "long" }, h("bdi", {}, view.run)),
     h("p", { class: "state-line" }, view.num_steps ? `${count(view.num_steps, "step")}, ${view.first_step} to ${view.last_step}; ` : "No steps; ",
       Object.entries(view.jobs).filter(([, jobs]) => jobs).map(([status, jobs]) => h("span", { class: `badge ${status}` }, `${jobs} ${status}`)),
@@ -38,6 +38,7 @@ async function series(view) {
   if (!view.metrics.includes(chosen.metric)) chosen.metric = FIRST.find((metric) => view.metrics.includes(metric)) ?? view.metrics[0];
   const place = h("div", { id: "series" });
   const downloads = h("p", { class: "links", id: "series-links" });
+  const other = h("p", { class: "links" });
   const metric = h("select", { id: "metric", onchange: () => (remember({ metric: metric.value }), draw()) },
     view.metrics.map((entry) => option(entry, titles[entry] ?? entry, entry === chosen.metric)));
   const others = h("datalist", { id: "others" });
@@ -75,8 +76,8 @@ async function series(view) {
     const title = `${titles[chosen.metric] ?? chosen.metric}, by step${chosen.compare ? `, and of ${chosen.compare}` : ""}`;
     replaceFigure(place, title, { svg: `${drawn}.svg${query}`, png: `${drawn}.png${query}`, vega_lite: `${drawn}.vl.json${query}` }, { wide: true });
     const asked = (format) => `${base}/series?${new URLSearchParams({ metric: chosen.metric, ...(chosen.compare && { compare: chosen.compare }), format })}`;
-    fill(downloads, "The numbers: ", ["csv", "parquet", "json"].map((format) => h("a", { href: asked(format), download: `series.${format}` }, format.toUpperCase())),
-      chosen.compare ? h("a", { href: runPage(chosen.compare) }, "the other run") : null);
+    fill(downloads, "The numbers: ", ["csv", "parquet", "json"].map((format) => h("a", { href: asked(format), download: `series.${format}` }, format.toUpperCase())));
+    fill(other, chosen.compare ? ["Compared with: ", h("a", { href: runPage(chosen.compare) }, name(chosen.compare))] : null);
   };
   draw();
   suggest();
@@ -84,7 +85,7 @@ async function series(view) {
     h("div", { class: "row" },
       h("div", { class: "field wide" }, h("label", { for: "metric" }, "Metric"), metric),
       h("div", { class: "field wide" }, h("label", { for: "compare" }, "Compare with"), compare, others, told)),
-    place, downloads);
+    place, other, downloads);
 }
 
 /** A slider over the steps that have a report, and what it says. */

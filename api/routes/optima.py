@@ -11,6 +11,8 @@ from analysis.dufm.catalogue import CatalogueEntry
 from api.answers import IfNoneMatch, has_already, not_modified
 from api.documents import file_answer, responses
 from api.errors import ApiError
+from api.verdict import known_optimum
+from api.views import OptimumView
 
 router = APIRouter(prefix="/optima", tags=["catalogue"])
 
@@ -46,15 +48,16 @@ def list_optima(
 
 @router.get(
     "/{num_classes}/{depth}",
-    response_model=CatalogueEntry,
+    response_model=OptimumView,
     responses=responses(404) | {304: {"description": "Not changed"}},
 )
 def get_optimum(
     num_classes: Classes, depth: Depth, decay: Decay = DEFAULT_DECAY, if_none_match: IfNoneMatch = None
 ) -> Response:
-    """Get the best known optimum of one K, L and decay."""
+    """Get the best known optimum of one K, L and decay, and what there is to say of it."""
     entry = _known(num_classes, depth, decay)
-    return _answer(entry.model_dump_json().encode(), if_none_match, media_type="application/json")
+    view = OptimumView(**dict(entry), sentences=known_optimum(entry.model_dump()))
+    return _answer(view.model_dump_json().encode(), if_none_match, media_type="application/json")
 
 
 @router.get(

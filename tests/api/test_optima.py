@@ -27,6 +27,13 @@ def test_one_optimum_and_its_matrices(client) -> None:
     assert client.get("/v1/optima/10/4").json() == entry
     assert entry["loss"] < entry["references"]["dnc"] == pytest.approx(0.0991799, abs=1e-7)
     assert entry["gap"] == pytest.approx(entry["loss"] - entry["references"]["lower_bound"])
+    assert entry["sentences"] == [
+        "The best solution known has loss 0.08091; its structure: strongly regular graph.",
+        "That is 18 % below the loss of deep neural collapse, 0.09918.",
+        "Its last hidden layer has rank 5 before the ReLU, of 10 classes.",
+        "No solution can have a loss below 0.02507; the gap is 0.05584.",
+        "No small move improves it.",
+    ]
     fetched = client.get("/v1/optima/10/4/solution.safetensors?decay=0.004")
     assert fetched.headers["content-disposition"] == 'attachment; filename="K10-L4-0.004.safetensors"'
     solution = safetensors.numpy.load(fetched.content)

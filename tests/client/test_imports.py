@@ -1,5 +1,6 @@
 """What importing costs: a service that only reads files loads neither torch nor HTTP."""
 
+import re
 import subprocess
 import sys
 import tomllib
@@ -40,6 +41,14 @@ def test_every_package_is_part_of_the_distribution():
     listed = tomllib.loads((folder / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
     found = {".".join(path.parent.relative_to(folder).parts) for path in folder.glob("collapse_client/**/__init__.py")}
     assert set(listed) == found
+
+
+def test_every_dependency_is_imported():
+    folder = Path(collapse_client.__file__).parents[1]
+    declared = tomllib.loads((folder / "pyproject.toml").read_text())["project"]["dependencies"]
+    code = "\n".join(path.read_text() for path in folder.glob("collapse_client/**/*.py"))
+    imported = set(re.findall(r"^ *(?:from|import) (\w+)", code, re.MULTILINE))
+    assert {re.split(r"\W", requirement)[0] for requirement in declared} <= imported
 
 
 def test_without_torch_the_recorder_says_what_to_install():

@@ -19,7 +19,8 @@ def test_the_arrow_keys_go_through_the_table_and_enter_opens_a_solution(service,
     page.keyboard.press("Enter")
     expect(page.get_by_role("heading", level=1)).to_have_text("K = 10, L = 4, decay 0.004")
     entry = page.request.get("/v1/optima/10/4?decay=0.004").json()
-    expect(page.locator(".verdict")).to_contain_text(f"rank {entry['rank']}")
+    expect(page.locator(".verdict li")).to_have_text(entry["sentences"])
+    expect(page.locator(".crumbs")).to_have_text("Optima › K = 10, L = 4")
     expect(page.locator("canvas[role=img]")).to_have_count(5)
     matrices = safetensors.numpy.load(page.request.get("/v1/optima/10/4/solution.safetensors?decay=0.004").body())
     for name, matrix in matrices.items():

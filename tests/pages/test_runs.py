@@ -8,6 +8,7 @@ def test_the_list_leads_to_a_run_and_its_figure(service, runs, open_page) -> Non
     page = open_page(service.url())
     page.get_by_role("link", name="first run").first.click()
     expect(page.get_by_role("heading", level=1)).to_have_text("first run")
+    expect(page.locator(".crumbs")).to_have_text("Runs and jobs › first run")
     figure = page.locator("#series figure")
     expect(figure).to_have_attribute("data-state", "drawn")
     expect(figure.locator("svg path[aria-roledescription='line mark']")).to_have_count(3)
@@ -32,7 +33,7 @@ def test_two_runs_are_compared(service, runs, open_page) -> None:
     link = page.locator("#series-links a", has_text="CSV").get_attribute("href")
     table = page.request.get(link).text().splitlines()
     assert {row.split(",")[0] for row in table[1:]} == {"first run", "second/run"}
-    page.get_by_role("link", name="the other run").click()
+    page.get_by_role("link", name="second/run").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("second/run")
 
 

@@ -13,10 +13,14 @@ from collapse_client import Recorder
 
 RANK = """
 import sys, warnings
+from datetime import timedelta
 import torch
 from torch import distributed, nn
 from recorded_networks import batches, head
 from collapse_client import Recorder
+from collapse_client.recording import ranks
+
+ranks.PATIENCE = timedelta(seconds=5)
 
 rank, port, url, spool, mode, who = int(sys.argv[1]), *sys.argv[2:]
 distributed.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)

@@ -216,7 +216,7 @@ def test_a_push_that_was_cut_goes_on_where_it_was(make_recorder, service_url, sp
     assert len(parts_of(folder)) == 5
     with (
         slow_proxy(service_url, bytes_per_second=20_000) as (url, cut),
-        Client(url, timeout=5) as client,
+        Client(url, timeout=5, retry_seconds=1) as client,
         ThreadPoolExecutor(1) as threads,
     ):
         pushed = threads.submit(push, client, spool)
