@@ -3,8 +3,8 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# With two cores, two test processes; each starts its own Valkey and PostgreSQL.
-TEST_PROCESSES ?= 2
+# Three on two cores: half of their time they wait for what they started. Each starts its own Valkey and PostgreSQL.
+TEST_PROCESSES ?= 3
 
 .PHONY: browser help setup demo head-on-digits serve test check format bench catalogue clean
 

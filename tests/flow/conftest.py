@@ -32,5 +32,5 @@ def connect() -> Iterator[Callable[[Service], Client]]:
 @pytest.fixture
 def slow_arrays() -> Arrays:
     """Features whose spectrum takes many seconds, in many short steps."""
-    features = np.random.default_rng(0).normal(size=(12_000, 3_000)).astype(np.float16)
-    return {"labels": np.arange(12_000) % 4, "features.wide": features}
+    features = np.random.default_rng(0).normal(size=(8_000, 3_000)).astype(np.float16)
+    return {"labels": np.arange(8_000) % 4, "features.wide": features}

@@ -92,8 +92,8 @@ def submit(services: Services, upload: Callable[[Arrays], str]) -> Callable[...,
 def slow_features(upload: Callable[[Arrays], str]) -> str:
     """Features whose spectrum takes many seconds: long enough to interrupt, in many short steps."""
     generator = np.random.default_rng(0)
-    labels = np.arange(12_000) % 4
-    return upload({"labels": labels, "features.wide": generator.normal(size=(12_000, 3_000)).astype(np.float16)})
+    labels = np.arange(8_000) % 4
+    return upload({"labels": labels, "features.wide": generator.normal(size=(8_000, 3_000)).astype(np.float16)})
 
 
 @contextmanager
