@@ -33,8 +33,9 @@ serve: setup ## Run the service on http://127.0.0.1:8000
 browser: setup ## Install a browser for the tests of the pages, where there is none and it may be done (Debian, as root)
 	$(BIN)/python tests/browsing.py
 
+# One thread each: threads of several processes on few cores wait for each other, at many times the cost.
 test: setup browser ## Run all tests, on the real parts
-	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadgroup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadgroup
 
 check: setup ## Lint, types, import contracts
 	$(BIN)/ruff check .
