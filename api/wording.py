@@ -1,7 +1,8 @@
-"""Numbers, names and lists, as sentences and tables have them."""
+"""Numbers, times, names and lists, as sentences and tables have them."""
 
 import json
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any, Final
 
 MOST_NAMED: Final = 8
@@ -66,6 +67,16 @@ def plain(value: Any) -> str:
     if value is None or isinstance(value, float):
         return number(value)
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def moment(time: str) -> str:
+    """A time of the service as people read it.
+
+    >>> moment("2026-11-28T11:45:03.123456Z")
+    '28 Nov 2026, 11:45 UTC'
+    """
+    at = datetime.fromisoformat(time).astimezone(UTC)
+    return f"{at.day} {at:%b %Y, %H:%M} UTC"
 
 
 def words(name: str) -> str:

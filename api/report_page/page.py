@@ -1,14 +1,14 @@
 """The page itself: which figures it shows, and the template that puts everything in its place."""
 
 import base64
-import re
 from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
+from api.report_page.pictures import Figure, pictures
 from api.report_page.tables import tables, warnings
 from api.verdict import verdict
-from api.wording import plain, words
+from api.wording import moment, plain, words
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -22,8 +22,6 @@ TITLES: Final = {
 }
 MOST_GRAMS: Final = 4
 MOST_CLASSES: Final = 40
-IDS: Final = re.compile(r'(?<=["#])(clip|gradient_)(\d+)(?=[")])')
-"""What Vega calls the parts that a picture refers to: the same in every picture."""
 POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 
 
@@ -36,14 +34,11 @@ def chosen_figures(names: Sequence[str]) -> list[str]:
     return [name for name in names if name not in left_out]
 
 
-def page(job: Mapping[str, Any], report: Mapping[str, Any], body: str, figures: Sequence[tuple[str, str]]) -> str:
+def page(job: Mapping[str, Any], report: Mapping[str, Any], body: str, figures: Sequence[Figure]) -> str:
     """HTML, with everything in it.
 
-    job: its view. report, body: the report, and as the text that it came from. figures: titles and pictures (SVG).
+    job: its view. report, body: the report, and as the text that it came from.
     """
-    from markupsafe import Markup
-
-    pictures = [(title, Markup(_own_ids(svg, index))) for index, (title, svg) in enumerate(figures)]
     counts = report["class_counts"]
     return _template().render(
         policy=POLICY,
@@ -51,7 +46,7 @@ def page(job: Mapping[str, Any], report: Mapping[str, Any], body: str, figures: 
         job=job,
         report=report,
         verdict=verdict(report),
-        figures=pictures,
+        pictures=pictures(figures),
         tables=tables(report),
         warnings=warnings(report),
         parameters=_flat(job["parameters"]),
@@ -61,10 +56,6 @@ def page(job: Mapping[str, Any], report: Mapping[str, Any], body: str, figures: 
         metrics=[entry for name, entry in report["catalogue"].items() if _is_measured(report, name)],
         json=base64.b64encode(body.encode()).decode(),
     )
-
-
-def _own_ids(svg: str, index: int) -> str:
-    return IDS.sub(rf"figure{index}-\1\2", svg)
 
 
 def _flat(parameters: Mapping[str, Any], before: str = "") -> dict[str, Any]:
@@ -94,5 +85,5 @@ def _template() -> "Template":
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"plain": plain, "words": words}
+    environment.filters |= {"moment": moment, "plain": plain, "words": words}
     return environment.get_template("report.html")

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from typing import Any
+from typing import Any, get_args
 
 from fastapi import APIRouter, Response
 from starlette.concurrency import run_in_threadpool
@@ -10,8 +10,8 @@ from starlette.concurrency import run_in_threadpool
 from api.answers import IfNoneMatch, has_already, job_etag, job_view, not_modified
 from api.documents import DESCRIPTIONS, responses
 from api.ids import JobId
-from api.plots import report_drawing, report_figures
-from api.report_page import POLICY, chosen_figures, page
+from api.plots import Theme, report_drawing, report_figures
+from api.report_page import POLICY, Figure, chosen_figures, page
 from api.services import ServicesDependency
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
@@ -32,10 +32,11 @@ async def get_report_page(services: ServicesDependency, job_id: JobId, if_none_m
         return not_modified(etag)
     titles = dict(await services.plots.in_thread(lambda: report_figures(report)))
     content = await services.plots.in_thread(lambda: json.loads(report.body))
-    figures = [
-        (titles[name], (await services.plots.draw(report_drawing(report, name), "svg")).decode())
-        for name in chosen_figures(list(titles))
-    ]
+    figures = []
+    for name in chosen_figures(list(titles)):
+        drawing = report_drawing(report, name)
+        light, dark = [(await services.plots.draw(drawing, "svg", theme)).decode() for theme in get_args(Theme)]
+        figures.append(Figure(titles[name], light, dark))
     html = await services.plots.in_thread(lambda: page(view.model_dump(mode="json"), content, report.body, figures))
     return Response(
         html,

@@ -192,6 +192,10 @@ class Client:
             # A service that cannot hold the answer back is not asked in a tight loop.
             time.sleep(max(0.0, asked + SHORTEST_POLL_SECONDS - time.monotonic()))
 
+    def events(self, job: str | JobView) -> Iterator[JobView]:
+        """Yield the job whenever it changes, until it has ended or the connection breaks; `wait` goes on from there."""
+        return cast("Iterator[JobView]", self._transport.events(_path("jobs", _id(job), "events")))
+
     def report(self, job: str | JobView) -> Report:
         """Return the report of a job that has succeeded: its JSON, whose fields are attributes too."""
         return Report(self._call("GET", "jobs", _id(job), "report"))
@@ -330,7 +334,11 @@ class Client:
                 return
 
     def _call(self, method: str, *path: str, **options: Any) -> Any:
-        return self._transport.request(method, "/v1/" + "/".join(quote(part, safe="") for part in path), **options)
+        return self._transport.request(method, _path(*path), **options)
+
+
+def _path(*parts: str) -> str:
+    return "/v1/" + "/".join(quote(part, safe="") for part in parts)
 
 
 def _id(job: str | JobView) -> str:

@@ -8,6 +8,8 @@ import itertools
 import os
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from json import loads
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,8 @@ TRY_AGAIN = (429, 503)
 BROKEN = "digest_mismatch"
 """Code of the answer to a body that was changed on its way."""
 LONGEST_PAUSE_SECONDS = 10.0
+SILENCE_SECONDS = 40.0
+"""For which a stream may be silent: the service sends a comment every 15 s, unless something between holds it back."""
 
 
 class Transport:
@@ -70,6 +74,18 @@ class Transport:
                     raise
                 time.sleep(pause)
         raise AssertionError("the loop above ends by return or raise")
+
+    def events(self, path: str) -> Iterator[Any]:
+        """Yield the JSON of server-sent events, until the stream ends or breaks or where it is refused.
+
+        None of these is an error here: whoever wants to know more makes a request.
+        """
+        timeout = httpx.Timeout(self._timeout, read=SILENCE_SECONDS)
+        with suppress(httpx.RequestError, ValueError), self._http.stream("GET", path, timeout=timeout) as response:
+            for line in response.iter_lines() if response.is_success else ():
+                name, _, data = line.partition(":")
+                if name == "data":  # the service writes that of an event in one line
+                    yield loads(data)
 
     def _send(
         self,

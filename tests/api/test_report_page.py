@@ -4,6 +4,7 @@ import base64
 import itertools
 import json
 import re
+from datetime import datetime
 from html.parser import HTMLParser
 
 import numpy as np
@@ -23,6 +24,7 @@ class Page(HTMLParser):
         super().__init__()
         self.elements, self.open, self.addresses, self.attributes = [], [], [], []
         self.words: list[str] = []
+        self.times: list[str] = []
         self.feed(html)
         self.close()
         assert self.open == []
@@ -31,6 +33,7 @@ class Page(HTMLParser):
         self.elements.append(tag)
         self.attributes += [name for name, _ in attributes]
         self.addresses += [value for name, value in attributes if name in ("href", "src", "xlink:href", "action")]
+        self.times += [value for name, value in attributes if name == "datetime"]
         if tag not in NEEDS_NO_END:
             self.open.append(tag)
 
@@ -117,6 +120,10 @@ def test_a_measured_report_says_all_in_words_and_numbers(client, analysed) -> No
             assert value is None or f"{value:.4g}" in page.text
         for warning in layer["warnings"]:
             assert warning["detail"].replace(f".{layer['name']}'", ".<layer>'") in page.text
+    moment = datetime.fromisoformat(report["created_at"])
+    assert f"{moment.day} {moment:%b %Y, %H:%M} UTC" in page.text
+    assert page.times == [report["created_at"]]
+    assert report["created_at"] not in page.text
     for word in ("balanced", report["environment"]["torch_version"], "0: 50, 1: 50", "tr Σ_W / tr Σ_B"):
         assert word in page.text
     assert page.elements.count("figure") == page.elements.count("svg") >= 4
@@ -135,6 +142,20 @@ def test_pictures_do_not_share_ids(client, analysed) -> None:
     ids = re.findall(r'\bid="([^"]+)"', html)
     assert len(ids) == len(set(ids)) > 0
     assert set(re.findall(r"url\(#([^)]+)\)", html)) <= set(ids)
+
+
+def test_a_picture_is_that_of_the_service_on_a_light_ground_and_on_a_dark_one(client, finished) -> None:
+    location = finished(**TRAINING)
+    html = client.get(f"{location}/report.html").text
+    [picture] = re.findall(r'<figure aria-label="Rank of the class means over training".*?>(.*?)</figure>', html)
+    grounds = [re.findall(r"--colour-(\d+): (.*?);", line) for line in re.findall(r":root {(.*--colour-0.*)}", html)]
+    assert "var(" in picture
+    for theme, colours in zip(("light", "dark"), grounds, strict=True):
+        drawn = client.get(f"{location}/plots/ranks-training.svg", params={"theme": theme}).text
+        shown = picture
+        for number, colour in colours:
+            shown = shown.replace(f"var(--colour-{number})", colour)
+        assert re.sub(r"figure\d+-", "", shown) == drawn
 
 
 def test_two_hundred_layers_fit(client, analysed) -> None:

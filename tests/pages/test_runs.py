@@ -33,7 +33,7 @@ def test_two_runs_are_compared(service, runs, open_page) -> None:
     link = page.locator("#series-links a", has_text="CSV").get_attribute("href")
     table = page.request.get(link).text().splitlines()
     assert {row.split(",")[0] for row in table[1:]} == {"first run", "second/run"}
-    page.get_by_role("link", name="second/run").click()
+    page.get_by_role("link", name="second/run", exact=True).click()
     expect(page.get_by_role("heading", level=1)).to_have_text("second/run")
 
 

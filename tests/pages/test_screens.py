@@ -42,6 +42,22 @@ def test_on_360_pixels_nothing_is_wider_than_the_page(service, paths, open_page,
     )
 
 
+def test_the_report_to_be_sent_is_readable_on_360_pixels_in_the_dark_and_on_paper(service, runs, open_page) -> None:
+    address = f"/v1/jobs/{runs['again']}/report.html"
+    page = open_page(service.url(), address, viewport={"width": 360, "height": 740}, color_scheme="dark")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    scales = page.locator("figure svg").evaluate_all(
+        "all => all.map((one) => one.getBoundingClientRect().width / one.width.baseVal.value)"
+    )
+    assert min(scales) > 0.79
+    ink, ground = page.locator("figure .role-axis-label text").first, page.locator("figure svg > rect").first
+    expect(ink).to_have_css("fill", "rgb(232, 232, 232)")
+    expect(ground).to_have_css("fill", "rgb(22, 24, 29)")
+    page.emulate_media(media="print")
+    expect(ink).to_have_css("fill", "rgb(34, 34, 34)")
+    expect(ground).to_have_css("fill", "rgb(255, 255, 255)")
+
+
 def test_figures_are_dark_where_the_page_is(service, paths, open_page) -> None:
     page = open_page(service.url(), paths["job"], color_scheme="dark")
     figure = page.locator("figure.plot").first

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from shutil import get_terminal_size
 
 from collapse_client.progress import printable
 
@@ -62,11 +63,29 @@ def print_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> None
 
 
 def print_facts(facts: Mapping[str, object]) -> None:
-    """Print names and values, one pair a line; what is None is left out."""
+    """Print names and values, one pair a line; a list in as many lines as it needs; what is None is left out."""
     known = {name: value for name, value in facts.items() if value is not None}
-    width = max(map(len, known), default=0)
+    indent = max(map(len, known), default=0) + 2
+    room = get_terminal_size().columns - indent  # 80 where there is no terminal
     for name, value in known.items():
-        print(f"{name:<{width}}  {cell(value)}")
+        lines = filled(list(map(cell, value)), room) if isinstance(value, list) else [cell(value)]
+        print(f"{name:<{indent}}" + f"\n{' ' * indent}".join(lines))
+
+
+def filled(words: Sequence[str], room: int) -> list[str]:
+    """Return words, with commas between them, in lines of so many letters; a word stays in one piece.
+
+    >>> filled(["one", "two words", "three"], 16), filled([], 16)
+    (['one, two words,', 'three'], [''])
+    """
+    lines = [""]
+    for index, word in enumerate(words):
+        piece = word if index == len(words) - 1 else f"{word},"
+        if lines[-1] and len(lines[-1]) + 1 + len(piece) > room:
+            lines.append(piece)
+        else:
+            lines[-1] = f"{lines[-1]} {piece}".lstrip()
+    return lines
 
 
 def moment(time: str | None) -> str | None:

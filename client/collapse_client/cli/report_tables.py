@@ -118,7 +118,7 @@ def print_solution(solution: Mapping[str, Any]) -> None:
             "fit": solution["fit"],
             "regularization": solution["regularization"],
             "structure": solution["structure"],
-            "ranks": ", ".join(f"{layer} {cell(rank)}" for layer, rank in solution["ranks"].items()),
+            "ranks": [f"{layer} {cell(rank)}" for layer, rank in solution["ranks"].items()],
             "gap to bound": solution["gap"],
             "found from": solution["start"],
             "reached by": solution.get("reached_by"),

@@ -64,8 +64,14 @@ def metric_names(text: str) -> list[str]:
 
 def wait(client: Client, job_id: str) -> JobView:
     """Wait with a progress bar on a terminal; whoever interrupts it is told that the job goes on."""
+    from collapse_client.progress import progress_bar
+
     try:
-        return client.wait(job_id, progress=True)
+        with progress_bar() as show:
+            if show:
+                for job in client.events(job_id):
+                    show(job)
+            return client.wait(job_id, on_progress=show)  # at once, unless the stream broke off before the end
     except KeyboardInterrupt:
         print(
             f"The job {job_id} goes on: `collapse watch {job_id}` follows it, `collapse cancel {job_id}` stops it.",

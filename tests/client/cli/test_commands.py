@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 from itertools import islice
@@ -194,6 +195,9 @@ def test_runs(collapse, answer, client, training, tmp_path):
     assert answer("run", training) == client.run(training)
     assert "3 succeeded" in shown
     assert r'head.0, head.2, "odd, \"name\" (x) \\"' in shown
+    [metrics] = re.findall(r"^metrics  (.*?)\n\n", shown, re.MULTILINE | re.DOTALL)
+    assert re.split(r",\s+", metrics) == client.run(training)["metrics"]
+    assert max(map(len, shown.splitlines())) <= 80
     assert "There is no run" in collapse("run", "nowhere", code=1).stderr
     collapse("plot", training, "rank", "--run", "--layer", "head.2", "--output", tmp_path / "rank.svg")
     assert (tmp_path / "rank.svg").read_text().startswith("<svg")
@@ -227,6 +231,15 @@ def test_watch(process, client, feature_file, broken_features, long_job):
     assert told == f"collapse: The job {long_job} was cancelled.\n"
     assert "There is no job" in process("watch", "job_nowhere", code=1).stderr
     assert "does not answer" in process("jobs", "--url", "http://127.0.0.1:9", code=1).stderr
+
+
+def test_events_come_until_the_end(client, long_job):
+    events = client.events(long_job)
+    assert next(events)["status"] in ("queued", "running")
+    assert next(job for job in events if job["progress"]["fraction"] > 0)["status"] == "running"
+    client.cancel(long_job)
+    assert [job["status"] for job in events][-1] == "cancelled"
+    assert list(client.events("job_nowhere")) == []
 
 
 def test_cancel(collapse, client, long_job):

@@ -86,6 +86,20 @@ def test_a_bar_until_the_end(terminal, client, long_job):
     assert "\x1b[?25h" in watching.shown  # and shown again
 
 
+def test_a_stream_that_breaks_off_is_followed_by_asking(terminal, client, service):
+    job = client.wait(client.submit("train_dufm", num_classes=2, depth=2, width=3, steps=10))
+    half = {**job, "status": "running", "progress": {**job["progress"], "fraction": 0.5}}
+    service.will_answer(200, f"event: state\ndata: {json.dumps(half)}\nid: 2\n\ndata: {{".encode())
+    service.will_answer(200, half)
+    service.will_answer(200, job)
+    watching = terminal([*COMMAND, "watch", job["id"], "--url", service.url])
+    assert watching.ended() == 0
+    assert f"{job['id']} succeeded" in watching.shown
+    assert [path for _, path, *_ in service.requests] == [
+        f"/v1/jobs/{job['id']}{end}" for end in ("/events", *["?wait=1"] * 2)
+    ]
+
+
 def test_no_color(terminal, client, long_job):
     watching = terminal([*COMMAND, "watch", long_job], NO_COLOR="1")
     wait_for(lambda: watching.sees("training"), "the phase", seconds=60)
@@ -139,9 +153,9 @@ def test_the_client_is_quiet_without_a_terminal(client, capfd):
 def test_tables_fit_the_terminal(terminal, training):
     listing = terminal([*COMMAND, "run", training], COLUMNS="60")
     assert listing.ended() == 0
-    table = re.sub(r"\x1b\[[0-9;]*m", "", listing.shown).replace("\r", "").partition("\nstep ")[2]
-    assert table
-    assert max(map(len, table.split("\n"))) <= 60
+    shown = re.sub(r"\x1b\[[0-9;]*m", "", listing.shown).replace("\r", "")
+    assert "\nstep " in shown
+    assert max(map(len, shown.split("\n"))) <= 60
 
 
 def test_an_id_is_in_one_piece_on_a_terminal_of_eighty_columns(terminal, long_job):
