@@ -2,6 +2,7 @@
 
     AnalysisError
     ├── UnknownLayer      invalid_request: the command names a layer that the features do not have
+    ├── ChildFailed       the code of a job that this one needs: it has failed, or part_lost, child_cancelled
     └── UndefinedMetric   never leaves the package: becomes `null` in the report, with a warning
 
 Wrong features are told by `collapse_client.format.errors`; what `Surroundings.progress` raises is let through.
@@ -19,6 +20,10 @@ class AnalysisError(Exception):
 
 class UnknownLayer(AnalysisError):
     """The command asks for a layer that is not among the features."""
+
+
+class ChildFailed(AnalysisError):
+    """A job that does a part of this one has failed; `code` and `detail` are its own."""
 
 
 class UndefinedMetric(AnalysisError):

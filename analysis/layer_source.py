@@ -2,38 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from analysis.tiles import LayerTiles, tile_rows
-from collapse_client.format import FeatureFile, MomentsFile
+from analysis.origin import Enclosures
+from analysis.tiles import Tile, tile_rows
+from collapse_client.format import MomentsFile
 from collapse_client.format.moments import Moments
-
-Parts = Sequence[FeatureFile | MomentsFile]
 
 
 class LayerSource:
     """Where the statistics of one layer come from.
 
-    labels: the classes, ascending. tiles: over the samples; those of the parts that have any.
+    moments: the files that have some in place of samples. enclosures: what may hold weights, biases and samples of no
+    class. labels: the classes, ascending. tiles: over the samples.
     """
 
-    def __init__(self, parts: Parts, *, layer: str, labels: Sequence[int], tiles: LayerTiles, device: str) -> None:
+    def __init__(
+        self,
+        *,
+        moments: Sequence[MomentsFile],
+        enclosures: Sequence[Enclosures],
+        layer: str,
+        labels: Sequence[int],
+        tiles: Iterable[Tile],
+        device: str,
+    ) -> None:
         self._layer = layer
         self._labels = np.asarray(labels, dtype=np.int64)
         self._tiles = tiles
         self._device = device
-        self._moments_files = [part for part in parts if isinstance(part, MomentsFile)]
-        self._parts = parts
+        self._moments_files = moments
+        self._enclosures = enclosures
 
     def moments(self, *, dim: int, second_moments: str) -> Moments:
         """Moments of all parts together."""
         # Of a matrix each direction must keep its digits, and not their sum alone; and moments that are merged into
         # sums around 0 would lose theirs, unseen.
-        careful = second_moments == "matrix" or bool(self._moments_files)
+        careful = second_moments == "matrix" or len(self._moments_files) > 0
         moments = self._accumulated(self._none(dim, second_moments, shifted=careful))
         if not careful and moments.lost_digits:
             moments = self._accumulated(self._none(dim, second_moments))
@@ -42,14 +51,9 @@ class LayerSource:
         return moments
 
     @property
-    def tiles(self) -> LayerTiles | None:
-        """The samples again; None where a part has moments only, so that some of the samples are missing."""
-        return None if self._moments_files else self._tiles
-
-    @property
     def projected_scatter(self) -> Tensor | None:
         """M̄SM̄ᵀ as it was sent. Those of several parts, each around its own means, do not add up."""
-        if len(self._parts) > 1 or not self._moments_files:
+        if len(self._enclosures) > 1 or len(self._moments_files) != 1:
             return None
         [part] = self._moments_files
         sent = part.projected_scatter(self._layer)
@@ -60,7 +64,7 @@ class LayerSource:
 
     def matrix(self, kind: str) -> Tensor | None:
         """The `weights` or `biases` of the layer, of the one part that has them."""
-        for part in self._parts:
+        for part in self._enclosures:
             sent = part.weights(self._layer) if kind == "weights" else part.biases(self._layer)
             if sent is not None:
                 return self._tensor(sent)
@@ -69,7 +73,7 @@ class LayerSource:
     def ood_mean(self, dim: int) -> Tensor | None:
         """Mean of the samples of no class."""
         moments = Moments(num_classes=1, dim=dim, device=self._device)
-        for part in self._parts:
+        for part in self._enclosures:
             for tile in part.ood_tiles(self._layer, tile_rows(dim, self._device)):
                 samples = torch.from_numpy(tile).to(self._device)
                 moments.update(samples, torch.zeros(len(samples), dtype=torch.int64, device=self._device))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from jaxtyping import Float, Float64, Int64
@@ -37,6 +38,22 @@ class Residuals:
     """samples of each class whose nearest class mean is their own class's"""
     disagreements: int | None
     """samples whose classifier picks another class than that of the nearest mean; None without a classifier"""
+
+    def __add__(self, other: Residuals) -> Residuals:
+        """Those of both, of two parts of the samples."""
+        return Residuals(
+            projected_scatter=_sum(self.projected_scatter, other.projected_scatter),
+            nearest_center_hits=self.nearest_center_hits + other.nearest_center_hits,
+            disagreements=_sum(self.disagreements, other.disagreements),
+        )
+
+
+Summand = TypeVar("Summand", int, Tensor)
+
+
+def _sum(first: Summand | None, second: Summand | None) -> Summand | None:
+    """None where it was not asked for."""
+    return None if first is None or second is None else first + second
 
 
 def find_residuals(

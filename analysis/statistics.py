@@ -30,12 +30,14 @@ class Samples:
 
     tiles: the samples again, as (features, class_indices); walked through when the first metric needs it. None where
     moments were sent instead. projected_scatter: M̄SM̄ᵀ (see `ProjectedScatter`), where that was sent. ood_mean: the mean
-    of the samples that belong to no class, where such were sent.
+    of the samples that belong to no class, where such were sent. residuals: what the second pass gave, where it has
+    been made elsewhere, with the class means of these very moments.
     """
 
     tiles: Iterable[tuple[Tensor, Tensor]] | None = None
     projected_scatter: Float64[Tensor, "classes classes"] | None = None
     ood_mean: Float64[Tensor, " dim"] | None = None
+    residuals: Residuals | UndefinedMetric | None = None
 
 
 class LayerStatistics(ClassMeans):
@@ -96,7 +98,9 @@ class LayerStatistics(ClassMeans):
     @cached_property
     def residuals(self) -> Residuals:
         """What the second pass over the samples gives."""
-        if self.samples.tiles is None:
+        if isinstance(self.samples.residuals, UndefinedMetric):
+            raise UndefinedMetric(self.samples.residuals.code, self.samples.residuals.detail)
+        if self.samples.tiles is None and self.samples.residuals is None:
             raise UndefinedMetric(
                 "needs_samples", "this is counted sample by sample, and moments were sent: send the features to have it"
             )
@@ -108,6 +112,9 @@ class LayerStatistics(ClassMeans):
             classifier=self._classifier,
             centred_samples=self._residuals_are_small,
         )
+        if isinstance(self.samples.residuals, Residuals):
+            return self.samples.residuals
+        assert self.samples.tiles is not None, "asked above"
         return find_residuals(self.samples.tiles, geometry, projected_scatter=self.moments.products is None)
 
     @property
@@ -161,7 +168,7 @@ class LayerStatistics(ClassMeans):
     def _projected_scatter(self) -> Float64[Tensor, "classes classes"]:
         if self.samples.projected_scatter is not None:
             return self.samples.projected_scatter
-        if self.samples.tiles is None:
+        if self.samples.tiles is None and self.samples.residuals is None:
             raise UndefinedMetric(
                 "needs_projected_scatter",
                 "this needs the scatter along the class means, and moments without it were sent: keep all second "

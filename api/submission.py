@@ -9,7 +9,7 @@ from typing import Annotated, Any, Union
 from fastapi import Header
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, create_model
 
-from analysis.commands import KINDS, Command, MeasureCollapse
+from analysis.commands import PUBLIC_KINDS, Command, MeasureCollapse
 from api.errors import invalid_field, validation_problem
 from api.ids import known_features_id
 from api.services import Services
@@ -64,7 +64,7 @@ def _body_of(kind: type[Command]) -> type[Labels]:
     return create_model(f"{kind.__name__}Job", __base__=Labels, __doc__=kind.__doc__, **parameters)
 
 
-_BODIES = tuple(_body_of(kind) for kind in KINDS.values())
+_BODIES = tuple(_body_of(kind) for kind in PUBLIC_KINDS.values())
 # mypy cannot follow a union that is made at run time.
 Submission: Any = Annotated[Union[_BODIES], Field(discriminator="kind")]  # noqa: UP007
 
@@ -73,7 +73,7 @@ def command_of(submission: Any) -> Command:
     """The frozen command in a validated body."""
     parameters = submission.model_dump(exclude=set(Labels.model_fields), exclude_unset=True)
     try:
-        return KINDS[submission.kind].model_validate({**parameters, "kind": submission.kind})
+        return PUBLIC_KINDS[submission.kind].model_validate({**parameters, "kind": submission.kind})
     except ValidationError as error:
         raise validation_problem(error) from error
 

@@ -44,6 +44,11 @@ class KeptFiles:
         staged.finish()
         self._staged[name] = staged
 
+    def path(self, name: str) -> Path | None:
+        """Where a file that was kept lies; None if there is none of this name."""
+        staged = self._staged.get(name)
+        return staged.path if staged else None
+
     @contextmanager
     def put_in_place(self) -> Iterator[Sequence[ArtifactFile]]:
         """Within the block the files lie under their digests and are safe from the garbage, for rows to be written."""
@@ -78,6 +83,11 @@ class Artifacts:
             return artifacts[name], self.blobs.files.path(artifacts[name].sha256)
         there = f"it has {', '.join(artifacts)}" if artifacts else f"it has none (kind {self.jobs.get(job_id).kind})"
         raise NotFound("artifact_not_found", f"Job {job_id} has no artifact {name[:64]!r}: {there}.")
+
+    def path(self, job_id: str, name: str) -> Path | None:
+        """Where an artifact lies, whatever the state of its job; None if there is none of this name."""
+        artifact = self.jobs.artifact(job_id, name)
+        return self.blobs.files.path(artifact.sha256) if artifact else None
 
     def delete_job(self, job_id: str) -> None:
         """Remove an ended job and its children, with their blobs where nothing else refers to them."""

@@ -7,6 +7,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from analysis.commands import FeaturesOutline
 from collapse_client.format import (
     FeatureFile,
     FeaturesDescription,
@@ -104,18 +105,31 @@ class FeatureSets:
                 continue  # a job has asked for it since
         return len(expired)
 
+    def outline(self, features_id: str) -> FeaturesOutline:
+        """What is known of a ready set without its files."""
+        parts = self.store.parts(features_id)
+        return FeaturesOutline(
+            layers=self._ready_layers(features_id),
+            parts=[from_json(part.description) for part in parts],
+            part_bytes=[part.size_bytes for part in parts],
+        )
+
     @contextmanager
-    def open(self, features_id: str) -> Iterator[OpenFeatures]:
-        """The files of a ready set, closed when the block ends."""
+    def open(self, features_id: str, *, first_part: int = 0, stop_part: int | None = None) -> Iterator[OpenFeatures]:
+        """The files of a ready set, or of some of its parts, closed when the block ends."""
+        layers = self._ready_layers(features_id)
+        with ExitStack() as stack:
+            parts = []
+            for part in self.store.parts(features_id)[first_part:stop_part]:
+                parts.append(self._open_file(self.files.path(part.sha256)))
+                stack.callback(parts[-1].close)
+            yield OpenFeatures(layers=layers, parts=tuple(parts))
+
+    def _ready_layers(self, features_id: str) -> tuple[str, ...]:
         row = self.store.get(features_id)
         if row.layers is None:
             raise Conflict("features_not_ready", f"Feature set {features_id} is still open. Complete it first.")
-        with ExitStack() as stack:
-            parts = []
-            for part in self.store.parts(features_id):
-                parts.append(self._open_file(self.files.path(part.sha256)))
-                stack.callback(parts[-1].close)
-            yield OpenFeatures(layers=tuple(layer["name"] for layer in row.layers), parts=tuple(parts))
+        return tuple(layer["name"] for layer in row.layers)
 
     def _open_file(self, path: Any) -> FeatureFile | MomentsFile:
         return open_features(path, max_inflated_bytes=self.settings.max_upload_bytes)

@@ -46,6 +46,9 @@ class Settings(BaseSettings):
     resend_after_seconds: float = Field(5.0, gt=0)
     """Age from which a queued job without a message in the broker is sent again."""
 
+    spread_bytes: int = Field(256 * 2**20, ge=0)
+    """Size from which the measuring of a feature set in parts is spread over many jobs, for all workers; 0 never."""
+
     device: str = "auto"
     """Where workers compute: `auto` (CUDA where there is one), `cpu`, `cuda`, `cuda:1` …"""
     worker_threads: int = Field(1, ge=1)

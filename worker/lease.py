@@ -18,7 +18,7 @@ import structlog
 
 from jobs.errors import Unavailable
 from jobs.settings import Settings
-from jobs.store import ArtifactFile, JobStore, MeasurementRow, Standing
+from jobs.store import ArtifactFile, JobStore, MeasurementRow, NewJob, Standing
 
 logger = structlog.get_logger()
 PROGRESS_SECONDS = 1.0
@@ -107,6 +107,19 @@ class Lease:
             )
         ):
             raise Stopped("lease_lost")
+
+    def wait_for_children(self, children: Sequence[NewJob], *, artifacts: Sequence[ArtifactFile]) -> Sequence[str]:
+        """Give the job up until these have ended, and get their ids; raises `Stopped` if the job must end."""
+        made: list[Sequence[str] | None] = []
+
+        def write() -> bool:
+            made.append(self._jobs.wait_for_children(self._job_id, self._token, children, artifacts=artifacts))
+            return made[-1] is not None
+
+        if not self._insist(write):
+            self._note(self._jobs.renew(self._job_id, self._token, lease_seconds=self._settings.lease_seconds))
+            raise Stopped(self._reason or "lease_lost")
+        return made[-1] or ()
 
     def fail(self, *, code: str, detail: str) -> None:
         """Write the end of a job that failed; nothing is written if the lease is gone."""

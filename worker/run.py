@@ -2,14 +2,14 @@
 
 import hashlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 import structlog
 from pydantic import TypeAdapter
 
-from analysis.commands import AnyCommand
+from analysis.commands import AnyCommand, ChildrenFirst
 from analysis.errors import AnalysisError
 from analysis.report import Report
 from collapse_client.format import FormatError
@@ -18,7 +18,7 @@ from jobs.errors import JobsError, Unavailable
 from jobs.feature_sets import FeatureSets
 from jobs.queue import Queue
 from jobs.settings import Settings
-from jobs.store import JobStore, MeasurementRow
+from jobs.store import ArtifactFile, JobStore, MeasurementRow, NewJob
 from jobs.tables import QUEUED, Job
 from worker.lease import Lease, Stopped
 from worker.surroundings import Surroundings
@@ -59,8 +59,10 @@ class Runner:
             with self.artifacts.of_running_job() as kept, ExitStack() as placed:
                 with failures_as_data():
                     report = COMMAND.validate_python(job.parameters).run(self._surroundings(job, lease, kept))
-                    body = report.model_dump_json()
                     artifacts = placed.enter_context(kept.put_in_place())
+                    if isinstance(report, ChildrenFirst):
+                        return self._let_children_go_first(job, lease, report, artifacts)
+                    body = report.model_dump_json()
                 lease.succeed(
                     body=body,
                     etag=hashlib.sha256(body.encode()).hexdigest(),
@@ -75,6 +77,24 @@ class Runner:
             logger.warning("job failed", code=failure.code, detail=failure.detail, exc_info=failure.unexpected)
             lease.fail(code=failure.code, detail=failure.detail)
 
+    def _let_children_go_first(
+        self, job: Job, lease: Lease, asked: ChildrenFirst, artifacts: Sequence[ArtifactFile]
+    ) -> None:
+        """Give the job up until they have ended: a worker that waited would be one fewer to do the work."""
+        children = lease.wait_for_children(
+            [
+                NewJob(kind=command.kind, parameters=command.model_dump(mode="json"), features_id=job.features_id)
+                for command in asked.commands
+            ],
+            artifacts=artifacts,
+        )
+        logger.info("job waits for children", children=len(children))
+        try:
+            for job_id in children:
+                self.queue.enqueue(job_id)
+        except Unavailable as error:
+            logger.warning("the messages of children are left to the sweep", code=error.code)
+
     def _surroundings(self, job: Job, lease: Lease, kept: KeptFiles) -> Surroundings:
         return Surroundings(
             job_id=job.id,
@@ -82,8 +102,10 @@ class Runner:
             step=job.step,
             device=self.device,
             service_version=self.service_version,
+            spread_bytes=self.settings.spread_bytes or None,
             feature_sets=self.feature_sets,
             jobs=self.jobs,
+            artifacts=self.artifacts,
             lease=lease,
             kept=kept,
         )

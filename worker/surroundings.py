@@ -4,10 +4,11 @@ import json
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, overload
 
-from analysis.commands import ChildJob
-from jobs.artifacts import KeptFiles
+from analysis.commands import ChildJob, FeaturesOutline
+from jobs.artifacts import Artifacts, KeptFiles
 from jobs.feature_sets import FeatureSets, OpenFeatures
 from jobs.store import JobStore
 from jobs.tables import SUCCEEDED, Job
@@ -23,14 +24,27 @@ class Surroundings:
     step: int | None
     device: str
     service_version: str
+    spread_bytes: int | None
     feature_sets: FeatureSets
     jobs: JobStore
+    artifacts: Artifacts
     lease: Lease
     kept: KeptFiles
 
-    def open_features(self, features_id: str) -> AbstractContextManager[OpenFeatures]:
-        """The files of a feature set."""
-        return self.feature_sets.open(features_id)
+    def outline_features(self, features_id: str) -> FeaturesOutline:
+        """What is known of a feature set without its files."""
+        return self.feature_sets.outline(features_id)
+
+    def open_features(
+        self, features_id: str, *, first_part: int = 0, stop_part: int | None = None
+    ) -> AbstractContextManager[OpenFeatures]:
+        """The files of a feature set, or of some of its parts."""
+        return self.feature_sets.open(features_id, first_part=first_part, stop_part=stop_part)
+
+    def artifact(self, job_id: str, name: str) -> Path | None:
+        """Where a file lies that this job has just kept, or that any job has."""
+        just_now = self.kept.path(name) if job_id == self.job_id else None
+        return just_now or self.artifacts.path(job_id, name)
 
     def previous_report(self) -> Mapping[str, Any] | None:
         """The report of the step before this one, if it has ended by now."""
@@ -71,6 +85,7 @@ class Children(Sequence[ChildJob]):
         row = self._rows[index]
         return ChildJob(
             job_id=row.id,
+            kind=row.kind,
             status=row.status,
             parameters=row.parameters,
             error_code=row.error_code,

@@ -7,15 +7,17 @@ from typing import Annotated, get_args
 
 from pydantic import Field
 
-from analysis.commands.base import ChildJob, Command, Features, Surroundings
+from analysis.commands.base import ChildJob, ChildrenFirst, Command, Features, FeaturesOutline, Surroundings
 from analysis.commands.find_dufm_optimum import FindDufmOptimum
 from analysis.commands.measure_collapse import MeasureCollapse
+from analysis.commands.measure_parts import AccumulateMoments, FindResiduals
 from analysis.commands.reproduce_figure import ReproduceFigure
 from analysis.commands.sweep_dufm import SweepDufm
 from analysis.commands.train_dufm import TrainDufm
 
 AnyCommand = Annotated[
-    MeasureCollapse | TrainDufm | FindDufmOptimum | SweepDufm | ReproduceFigure, Field(discriminator="kind")
+    MeasureCollapse | AccumulateMoments | FindResiduals | TrainDufm | FindDufmOptimum | SweepDufm | ReproduceFigure,
+    Field(discriminator="kind"),
 ]
 """Every kind."""
 
@@ -24,13 +26,21 @@ KINDS: dict[str, type[Command]] = {
 }
 """The class of each kind, by name."""
 
+PUBLIC_KINDS = {name: kind for name, kind in KINDS.items() if not kind.internal}
+"""Those that users submit; jobs of the others are children of theirs."""
+
 __all__ = [
     "KINDS",
+    "PUBLIC_KINDS",
+    "AccumulateMoments",
     "AnyCommand",
     "ChildJob",
+    "ChildrenFirst",
     "Command",
     "Features",
+    "FeaturesOutline",
     "FindDufmOptimum",
+    "FindResiduals",
     "MeasureCollapse",
     "ReproduceFigure",
     "Surroundings",

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
 from analysis.report import Report
 
 if TYPE_CHECKING:
-    from collapse_client.format import FeatureFile, MomentsFile
+    from collapse_client.format import FeatureFile, FeaturesDescription, MomentsFile
 
 
 class Features(Protocol):
@@ -30,10 +31,31 @@ class Features(Protocol):
 
 
 @dataclass(frozen=True)
+class FeaturesOutline:
+    """What is known of a feature set without opening its files."""
+
+    layers: Sequence[str]
+    """names, in the order of the network"""
+    parts: Sequence[FeaturesDescription]
+    part_bytes: Sequence[int]
+
+
+@dataclass(frozen=True)
+class ChildrenFirst:
+    """What a command may answer in place of its report: do these, each as a job of its own, and then run it again.
+
+    What it has kept by then is there when it runs again.
+    """
+
+    commands: Sequence[Command]
+
+
+@dataclass(frozen=True)
 class ChildJob:
     """One job of a parent, ended."""
 
     job_id: str
+    kind: str
     status: str
     """succeeded, failed or cancelled"""
     parameters: Mapping[str, Any]
@@ -51,9 +73,21 @@ class Surroundings(Protocol):
     step: int | None
     device: str
     service_version: str
+    spread_bytes: int | None
+    """size from which the measuring of a feature set is spread over jobs; None: never"""
 
-    def open_features(self, features_id: str) -> AbstractContextManager[Features]:
-        """Open a stored feature set."""
+    def outline_features(self, features_id: str) -> FeaturesOutline:
+        """Look at a stored feature set without opening it."""
+        ...
+
+    def open_features(
+        self, features_id: str, *, first_part: int = 0, stop_part: int | None = None
+    ) -> AbstractContextManager[Features]:
+        """Open a stored feature set, or some of its parts."""
+        ...
+
+    def artifact(self, job_id: str, name: str) -> Path | None:
+        """Where what a job has kept under this name can be read; None if it has kept nothing under it."""
         ...
 
     def previous_report(self) -> Mapping[str, Any] | None:
@@ -77,10 +111,12 @@ class Command(BaseModel):
     """What a job shall do."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+    internal: ClassVar[bool] = False
+    """whether only other commands make jobs of this kind"""
 
     kind: str
 
-    def run(self, surroundings: Surroundings) -> Report:
+    def run(self, surroundings: Surroundings) -> Report | ChildrenFirst:
         """Do it."""
         raise TypeError(f"{type(self).__name__} has no run(): give the class one")
 

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, StringConstraints
 
-from analysis.commands.base import Command, Surroundings
+from analysis.commands.base import ChildrenFirst, Command, Surroundings
 from analysis.metrics import REGISTRY
 from analysis.report import Report
 
@@ -72,8 +72,8 @@ class MeasureCollapse(Command):
         description="singular values to report; those of the class means always are",
     )
 
-    def run(self, surroundings: Surroundings) -> Report:
-        """Read the features tile by tile and measure."""
-        from analysis.collapse import measure
+    def run(self, surroundings: Surroundings) -> Report | ChildrenFirst:
+        """Read the features tile by tile and measure; of a large set in parts, have others read them."""
+        from analysis.spread import measure
 
         return measure(self, surroundings)

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from fastapi import APIRouter, Header, Request, Response
 
-from analysis.commands import KINDS
+from analysis.commands import PUBLIC_KINDS
 from api.errors import ApiError
 from api.services import ServicesDependency
 from api.vega import VERSION as VEGA_VERSION
@@ -117,7 +117,7 @@ def _page(request: Request, name: str, title: str, *, json: str) -> Response:
 
 
 def _kinds() -> str:
-    return "".join(f"<option>{escape(kind)}</option>" for kind in KINDS)
+    return "".join(f"<option>{escape(kind)}</option>" for kind in PUBLIC_KINDS)
 
 
 def _file(content: bytes, suffix: str, headers: dict[str, str]) -> Response:

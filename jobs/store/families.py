@@ -1,6 +1,7 @@
 """What becomes of a parent when something happens to its children, in the transaction in which it happens.
 
-A parent is queued until its first child is claimed; then it is running, owned by nobody. The end of the last child
+A parent is queued until its first child is claimed; then it is running, owned by nobody. So is a job that has found
+only when it ran that it needs children. The end of the last child
 puts it back into the queue, where a worker claims it like any other job; or ends it, if its cancel was asked for.
 
 Every change of a parent is one UPDATE that counts in the database, so that children may end at the same moment. Rows
@@ -34,6 +35,17 @@ def cancel_children(session: Session, parent_id: str, now: datetime) -> int:
     session.execute(update(Job).where(Job.id.in_([job_id for job_id, _ in unfinished])).values(asked))
     session.execute(update(Job).where(Job.id.in_(queued)).values(status=CANCELLED, finished_at=now))
     return len(queued)
+
+
+def waiting(ended: Any, number: int) -> dict[Any, Any]:
+    """The columns of a running job that gets so many children, besides those that have ended: nobody owns it then."""
+    return {
+        "num_children": ended + number,
+        "pending_children": number,
+        "phase": PHASE,
+        "current": ended,
+        "total": ended + number,
+    }
 
 
 def child_started(session: Session, parent_id: str | None, now: datetime) -> None:

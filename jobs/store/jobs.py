@@ -13,9 +13,10 @@ from sqlalchemy import and_, delete, exists, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, aliased
 
+from analysis.commands import KINDS
 from jobs.errors import Conflict, IdempotencyKeyReused, NotFound
 from jobs.store.database import Database
-from jobs.store.families import PHASE, cancel_children, child_started, children_ended, children_moved
+from jobs.store.families import PHASE, cancel_children, child_started, children_ended, children_moved, waiting
 from jobs.store.records import ArtifactFile, Filter, MeasurementRow, NewJob, Standing
 from jobs.tables import (
     CANCELLED,
@@ -43,6 +44,10 @@ BACK_IN_THE_QUEUE: dict[str, Any] = {
     **FREED,
 }
 """What a running job becomes that nobody owns any more."""
+
+
+INTERNAL_KINDS = sorted(name for name, kind in KINDS.items() if kind.internal)
+"""Pieces of other jobs: listed where their parent or their kind is named."""
 
 
 class JobStore:
@@ -107,6 +112,8 @@ class JobStore:
     def list(self, where: Filter, *, limit: int) -> list[Job]:
         """Newest first."""
         query = select(Job).order_by(Job.created_at.desc(), Job.id.desc()).limit(limit)
+        if where.parent is None and where.kind is None:
+            query = query.where(Job.kind.not_in(INTERNAL_KINDS))
         asked = {Job.status: where.status, Job.kind: where.kind, Job.run: where.run, Job.parent_id: where.parent}
         for column, value in asked.items():
             if value is not None:
@@ -159,6 +166,11 @@ class JobStore:
         if not found and (job := self.get(job_id)).status not in ENDED:
             raise not_finished(job)
         return found
+
+    def artifact(self, job_id: str, name: str) -> Artifact | None:
+        """One file that a job, ended or not, has left."""
+        with self.database.read() as session:
+            return session.get(Artifact, (job_id, name))
 
     def previous_report(self, job_id: str) -> str | None:
         """The report, as JSON, of the greatest step before this job's of its run and kind; the newest of equal."""
@@ -289,6 +301,31 @@ class JobStore:
             children_ended(session, [job.parent_id], now)
         return True
 
+    def wait_for_children(
+        self, job_id: str, token: str, children: Sequence[NewJob], *, artifacts: Sequence[ArtifactFile] = ()
+    ) -> Sequence[str] | None:
+        """Give the job up until these new children have ended; their ids, or None if it is not ours or is cancelled.
+
+        What it has kept so far stays. No attempt is burnt: it has not failed, and will be claimed again.
+        """
+        now = self.database.now()
+        with self.database.write() as session:
+            job = session.scalar(
+                update(Job)
+                .where(*_owned(job_id, token), Job.cancel_requested_at.is_(None))
+                .values(**waiting(Job.num_children, len(children)), **FREED, attempts=Job.attempts - 1)
+                .returning(Job)
+            )
+            if job is None:
+                return None
+            first = job.num_children - len(children)
+            rows = [_row(child, now, parent=job, index=first + index) for index, child in enumerate(children)]
+            session.add_all(rows)
+            session.flush()
+            if artifacts:
+                session.execute(insert(Artifact), [{"job_id": job_id, **vars(file)} for file in artifacts])
+        return [row.id for row in rows]
+
     def fail(self, job_id: str, token: str, *, code: str, detail: str) -> bool:
         """End the job as failed; False if the lease is no longer ours."""
         return self._end_without_report(job_id, token, FAILED, error_code=code, error_detail=detail)
@@ -319,6 +356,7 @@ class JobStore:
 def _row(new: NewJob, now: datetime, *, parent: Job | None = None, index: int | None = None) -> Job:
     return Job(
         id=new_id("job"),
+        owner=parent.owner if parent else new.owner,
         kind=new.kind,
         status=QUEUED,
         parameters=dict(new.parameters),

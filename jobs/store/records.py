@@ -12,6 +12,7 @@ class NewJob:
 
     kind: str
     parameters: Mapping[str, Any]
+    owner: str = ""
     features_id: str | None = None
     run: str | None = None
     step: int | None = None

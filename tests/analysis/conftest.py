@@ -76,6 +76,7 @@ class Here:
     """Surroundings in this process, over files on disk."""
 
     job_id, run, step, device, service_version = "job_1", "run", 7, "cpu", "0.1.0"
+    spread_bytes = None
     previous = None
 
     def __init__(self, paths):

@@ -5,7 +5,7 @@ import json
 import pytest
 from feature_files import feature_arrays
 
-from analysis import collapse
+from analysis import spread
 from jobs.errors import Unavailable
 from jobs.store import RepairStore
 
@@ -41,7 +41,7 @@ def test_what_a_command_raises_ends_the_job_in_words(services, runner, submit, m
     def broken(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr(collapse, "measure", broken)
+    monkeypatch.setattr(spread, "measure", broken)
     job = submit(send=False)
     runner.run_job(job.id)
     failed = services.jobs.get(job.id)

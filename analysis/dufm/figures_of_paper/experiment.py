@@ -149,10 +149,17 @@ class _Part:
         self.run: str | None = None
         self.step: int | None = None
         self.device, self.service_version = whole.device, whole.service_version
+        self.spread_bytes: int | None = None
         self.artifacts: dict[str, bytes] = {}
 
-    def open_features(self, features_id: str) -> Any:
+    def outline_features(self, features_id: str) -> Any:
         raise TypeError("a training has no features")
+
+    def open_features(self, features_id: str, *, first_part: int = 0, stop_part: int | None = None) -> Any:
+        raise TypeError("a training has no features")
+
+    def artifact(self, job_id: str, name: str) -> None:
+        return None
 
     def previous_report(self) -> None:
         return None
