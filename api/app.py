@@ -35,7 +35,7 @@ from jobs.files import FileStore
 from jobs.logs import configure_logs
 from jobs.queue import Queue, create_celery
 from jobs.settings import Settings
-from jobs.store import BlobStore, Database, FeaturesStore, JobStore, RepairStore, RunStore
+from jobs.store import BlobStore, Database, FeaturesStore, JobStore, RepairStore, RunStore, WorkerStore
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -83,6 +83,7 @@ def create_services(settings: Settings) -> Services:
         jobs=jobs_store,
         runs=RunStore(database),
         repair=repair,
+        workers=WorkerStore(database),
         feature_sets=FeatureSets(settings, FeaturesStore(database), blobs),
         artifacts=Artifacts(jobs_store, blobs),
         queue=Queue(create_celery(settings.broker_url)),

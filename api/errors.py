@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 
 from api.pointers import FieldError, field_errors
 from collapse_client.format import FormatError
-from jobs.errors import Conflict, IdempotencyKeyReused, JobsError, NotFound, StorageFull, Unavailable
+from jobs.errors import Conflict, IdempotencyKeyReused, JobsError, NotFound, StorageFull, TooLarge, Unavailable
 
 logger = structlog.get_logger()
 MEDIA_TYPE = "application/problem+json"
@@ -24,6 +24,7 @@ STATUS_OF_ERROR: Mapping[type[JobsError], int] = {
     NotFound: 404,
     Conflict: 409,
     IdempotencyKeyReused: 422,
+    TooLarge: 422,
     Unavailable: 503,
     StorageFull: 507,
 }

@@ -15,7 +15,7 @@ from jobs.artifacts import Artifacts
 from jobs.feature_sets import FeatureSets
 from jobs.queue import Queue
 from jobs.settings import Settings
-from jobs.store import Database, JobStore, RepairStore, RunStore
+from jobs.store import Database, JobStore, RepairStore, RunStore, WorkerStore
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,7 @@ class Services:
     jobs: JobStore
     runs: RunStore
     repair: RepairStore
+    workers: WorkerStore
     feature_sets: FeatureSets
     artifacts: Artifacts
     queue: Queue

@@ -14,6 +14,7 @@ from api.errors import invalid_field, validation_problem
 from api.ids import known_features_id
 from api.services import Services
 from jobs.errors import Unavailable
+from jobs.routing import placement
 from jobs.store import NewJob
 from jobs.tables import Job
 
@@ -88,8 +89,20 @@ def submit(
     services.queue.require_broker()
     parameters = command.model_dump(mode="json")
     features_id = check_features(services, command)
+    workers = services.workers.present()
+
+    def place(command: Command) -> dict[str, Any]:
+        outline = services.feature_sets.outline(features_id) if features_id else None
+        return placement(command.needs(outline), workers, large_job_bytes=services.settings.large_job_bytes)
+
     children = [
-        NewJob(kind=child.kind, parameters=child.model_dump(mode="json"), run=labels.run, tags=labels.tags)
+        NewJob(
+            kind=child.kind,
+            parameters=child.model_dump(mode="json"),
+            run=labels.run,
+            tags=labels.tags,
+            **place(child),
+        )
         for child in command.children()
     ]
     asked = {**labels.model_dump(mode="json"), **parameters, **({"features": content} if content else {})}
@@ -97,6 +110,7 @@ def submit(
         NewJob(
             kind=command.kind,
             parameters=parameters,
+            **place(command),
             features_id=features_id,
             run=labels.run,
             step=labels.step,
@@ -108,17 +122,17 @@ def submit(
     )
     if created:
         # A parent waits for its children; whoever ends the last of them sends its message.
-        enqueue(services, [child.id for child in services.jobs.children(job.id)] if children else [job.id])
+        enqueue(services, services.jobs.children(job.id) if children else [job])
     return job, created
 
 
-def enqueue(services: Services, job_ids: Sequence[str]) -> None:
+def enqueue(services: Services, jobs: Sequence[Job]) -> None:
     """Send the messages. The jobs are committed: if the broker is lost just now, the sweep will send the rest."""
-    for index, job_id in enumerate(job_ids):
+    for index, job in enumerate(jobs):
         try:
-            services.queue.enqueue(job_id)
+            services.queue.enqueue(job.id, job.queue)
         except Unavailable:
-            services.repair.mark_unsent(job_ids[index:])
+            services.repair.mark_unsent([job.id for job in jobs[index:]])
             return
 
 

@@ -7,6 +7,7 @@ JobsError
 │                         features_not_ready, part_conflict, parts_missing
 ├── IdempotencyKeyReused  idempotency_key_reused
 ├── Unavailable           queue_unavailable, database_unavailable
+├── TooLarge              job_too_large
 └── StorageFull           storage_full
 """
 
@@ -34,6 +35,10 @@ class IdempotencyKeyReused(JobsError):
 
 class Unavailable(JobsError):
     """The broker or the database does not answer."""
+
+
+class TooLarge(JobsError):
+    """No worker has the memory that the job needs."""
 
 
 class StorageFull(JobsError):

@@ -8,9 +8,9 @@ from celery import Celery
 from kombu.exceptions import OperationalError
 
 from jobs.errors import Unavailable
+from jobs.tables import CPU, QUEUES
 
 TASK = "run_job"
-QUEUE = "cpu"
 BROKER_SECONDS = 2
 
 
@@ -18,7 +18,7 @@ def create_celery(broker_url: str) -> Celery:
     """The Celery application as publisher and worker share it. Connects to nothing."""
     app = Celery("collapse", broker=broker_url, set_as_current=False)
     app.conf.update(
-        task_default_queue=QUEUE,
+        task_default_queue=CPU,
         task_serializer="json",
         accept_content=["json"],
         result_backend=None,
@@ -56,17 +56,17 @@ class Queue:
         except (redis.RedisError, OSError) as error:
             raise _unavailable() from error
 
-    def enqueue(self, job_id: str) -> None:
-        """Send the message; `Unavailable` if the broker does not take it (the sweep sends it later)."""
+    def enqueue(self, job_id: str, queue: str = CPU) -> None:
+        """Send the message to a class of workers; `Unavailable` if the broker does not take it (the sweep sends it later)."""
         try:
-            self.celery.send_task(TASK, args=[job_id], task_id=job_id, queue=QUEUE, retry=False)
+            self.celery.send_task(TASK, args=[job_id], task_id=job_id, queue=queue, retry=False)
         except (OperationalError, redis.RedisError, OSError) as error:
             raise _unavailable() from error
 
     def waiting(self) -> set[str]:
         """The ids of the jobs whose message lies in the broker."""
         try:
-            messages: list[Any] = self._redis.lrange(QUEUE, 0, -1)
+            messages: list[Any] = [message for queue in QUEUES for message in self._redis.lrange(queue, 0, -1)]
         except (redis.RedisError, OSError) as error:
             raise _unavailable() from error
         return {json.loads(message)["headers"]["id"] for message in messages}

@@ -51,6 +51,12 @@ class Settings(BaseSettings):
 
     device: str = "auto"
     """Where workers compute: `auto` (CUDA where there is one), `cpu`, `cuda`, `cuda:1` …"""
+    worker_name: str | None = None
+    """Of this worker among all; without it, its process and host."""
+    worker_memory_bytes: int | None = Field(None, gt=0)
+    """What one job may need on a worker of this host; without it, four fifths of the memory, shared by the workers."""
+    large_job_bytes: int = Field(2 * GIBIBYTE, gt=0)
+    """Jobs that need more have a queue of their own, which workers with more memory serve."""
     worker_threads: int = Field(1, ge=1)
     """Threads of torch per worker process; more than one beside a busy core is slower, not faster."""
     worker_max_tasks: int = Field(200, ge=1)

@@ -34,8 +34,8 @@ NAMING_CONVENTION = {
 
 QUEUED, RUNNING, SUCCEEDED, FAILED, CANCELLED = STATUSES = ("queued", "running", "succeeded", "failed", "cancelled")
 ENDED = (SUCCEEDED, FAILED, CANCELLED)
-QUEUES = ("cpu", "gpu")
-"""Classes of workers; each has a queue."""
+CPU, GPU, LARGE_CPU, LARGE_GPU = QUEUES = ("cpu", "gpu", "cpu-large", "gpu-large")
+"""Classes of workers, and of jobs: by device, and by whether they need a worker with much memory."""
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -207,7 +207,7 @@ class Job(Base):
     tags: Mapped[list[Any]]
     version: Mapped[int] = mapped_column(default=1)
     """counts the changes of the row: ETag of the view, id of its events"""
-    queue: Mapped[str] = mapped_column(default=QUEUES[0], server_default=QUEUES[0])
+    queue: Mapped[str] = mapped_column(default=CPU, server_default=CPU)
     """for which class of workers"""
     memory_bytes: Mapped[int] = mapped_column(default=0, server_default="0")
     """what it will need at most, as far as can be told before it runs"""

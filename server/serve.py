@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+from jobs.memory import memory_for_jobs
 from jobs.settings import Settings
 from server import embedded
 from server.address import Readiness, listen, url_of
@@ -32,7 +33,7 @@ def serve(settings: Settings, *, host: str, port: int, data_dir: Path | None, wo
         _broker(settings, folder) as (broker_url, broker_command),
         signals_taken_up_later(),
     ):
-        environment = _environment(folder, broker_url)
+        environment = _environment(settings, folder, broker_url, workers=workers)
 
         def child(name: str, *command: str, descriptors: tuple[int, ...] = ()) -> Child:
             return Child(name, command, environment, descriptors=(lock.descriptor, *descriptors))
@@ -53,9 +54,14 @@ def serve(settings: Settings, *, host: str, port: int, data_dir: Path | None, wo
     return 0
 
 
-def _environment(folder: Path, broker_url: str) -> dict[str, str]:
+def _environment(settings: Settings, folder: Path, broker_url: str, *, workers: int) -> dict[str, str]:
     """Build the environment of the children: ours, with what this command has decided."""
-    own = {"COLLAPSE_DATA_DIR": str(folder), "COLLAPSE_BROKER_URL": broker_url}
+    memory = settings.worker_memory_bytes or memory_for_jobs(workers=workers)
+    own = {
+        "COLLAPSE_DATA_DIR": str(folder),
+        "COLLAPSE_BROKER_URL": broker_url,
+        "COLLAPSE_WORKER_MEMORY_BYTES": str(memory),
+    }
     # A folder `server` or `jobs` in the user's current directory must not come before ours.
     return {**os.environ, **own, "PYTHONSAFEPATH": "1"}
 

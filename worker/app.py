@@ -6,7 +6,6 @@ CUDA cannot be initialised twice. Messages are acknowledged early, because the d
 
 import os
 import signal
-import socket
 import warnings
 from typing import Any
 
@@ -19,8 +18,9 @@ from jobs.files import FileStore
 from jobs.logs import configure_logs
 from jobs.queue import Queue, create_celery
 from jobs.settings import Settings
-from jobs.store import BlobStore, Database, FeaturesStore, RepairStore
+from jobs.store import BlobStore, Database, FeaturesStore, RepairStore, WorkerStore
 from worker.child import STOP_SIGNAL, ask_to_stop
+from worker.machine import look_around
 from worker.sweep import Sweep, SweepThread
 
 HARD_LIMIT_GRACE_SECONDS = 60
@@ -55,13 +55,23 @@ def create_sweep(settings: Settings, celery: Celery) -> Sweep:
     database = Database(settings.database)
     blobs = Blobs(FileStore(settings.blob_folder), BlobStore(database))
     feature_sets = FeatureSets(settings, FeaturesStore(database), blobs)
-    return Sweep(settings, RepairStore(database), Queue(celery), feature_sets, blobs)
+    return Sweep(
+        settings,
+        repair=RepairStore(database),
+        workers=WorkerStore(database),
+        queue=Queue(celery),
+        feature_sets=feature_sets,
+        blobs=blobs,
+    )
 
 
 def main() -> None:
     """Run until SIGTERM (the running job goes back to the queue) or SIGQUIT."""
     # Before torch is imported anywhere below: two OpenMP threads beside a busy core are slower, not faster.
     settings = Settings()
+    machine = look_around(settings)
+    settings = settings.model_copy(update={"worker_name": machine.name})
+    os.environ["COLLAPSE_WORKER_NAME"] = machine.name  # its child speaks under the same name
     # A child inherits this until it has its own handler: while it still starts, it has no job to hand back.
     signal.signal(STOP_SIGNAL, signal.SIG_IGN)
     # Celery warns root of messages that carry code; ours are JSON and nothing else is accepted.
@@ -86,8 +96,12 @@ def main() -> None:
     @signals.worker_shutdown.connect(weak=False)
     def stopped(**_: Any) -> None:
         sweep.stop()
+        sweep.leave()
 
-    name = f"worker-{os.getpid()}@{socket.gethostname()}"
     celery.worker_main(
-        ["--quiet", "worker", "--loglevel=INFO", "--without-gossip", "--without-mingle", f"--hostname={name}"]
+        [
+            *("--quiet", "worker", "--loglevel=INFO", "--without-gossip", "--without-mingle"),
+            f"--hostname={machine.name}",
+            f"--queues={','.join(machine.queues)}",
+        ]
     )

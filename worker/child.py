@@ -17,11 +17,15 @@ from jobs.files import FileStore
 from jobs.logs import configure_logs
 from jobs.queue import TASK, Queue, create_celery
 from jobs.settings import Settings
-from jobs.store import BlobStore, Database, FeaturesStore, JobStore
+from jobs.store import BlobStore, Database, FeaturesStore, JobStore, WorkerStore
+from worker.machine import look_around
 from worker.run import Runner
 
 STOP_SIGNAL = signal.SIGUSR2
 """What the parent sends when it is being stopped: the running job goes back to the queue."""
+
+SHARE_OF_GPU = 0.9
+"""Of its memory, for one job: the rest is the driver's and torch's own."""
 
 _stopping = threading.Event()
 
@@ -38,6 +42,10 @@ def runner() -> Runner:
     settings = Settings()
     database = Database(settings.database)
     jobs = JobStore(database)
+    device = prepare_torch(settings)
+    machine = look_around(settings)
+    memory_bytes = memory_of_device(device) or machine.memory_bytes
+    WorkerStore(database).arrive(machine.name, device=device, queues=machine.queues, memory_bytes=memory_bytes)
     blobs = Blobs(FileStore(settings.blob_folder), BlobStore(database))
     return Runner(
         settings=settings,
@@ -45,7 +53,8 @@ def runner() -> Runner:
         feature_sets=FeatureSets(settings, FeaturesStore(database), blobs),
         artifacts=Artifacts(jobs, blobs),
         queue=Queue(create_celery(settings.broker_url)),
-        device=prepare_torch(settings),
+        device=device,
+        memory_bytes=memory_bytes,
         service_version=version("collapse-service"),
         stopping=_stopping,
     )
@@ -59,6 +68,16 @@ def prepare_torch(settings: Settings) -> str:
     if settings.device != "auto":
         return str(torch.device(settings.device))
     return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def memory_of_device(device: str) -> int | None:
+    """Bytes of a GPU that a job may need; None for a CPU, whose memory is the host's."""
+    import torch
+
+    if not device.startswith("cuda"):
+        return None
+    _, total = torch.cuda.mem_get_info(device)
+    return int(SHARE_OF_GPU * total)
 
 
 @signals.worker_process_init.connect

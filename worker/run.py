@@ -37,13 +37,15 @@ class Runner:
     artifacts: Artifacts
     queue: Queue
     device: str
+    memory_bytes: int | None
+    """what a job may need here"""
     service_version: str
     stopping: threading.Event
     """Set when the worker is being stopped: the running job goes back to the queue at its next look."""
 
     def run_job(self, job_id: str) -> None:
         """Claim the job, run its command, write its end. Harmless if somebody else has it or it has ended."""
-        job = self.jobs.claim(job_id, lease_seconds=self.settings.lease_seconds)
+        job = self.jobs.claim(job_id, lease_seconds=self.settings.lease_seconds, memory_bytes=self.memory_bytes)
         if job is None or job.lease_token is None:
             logger.info("job not there to take", job_id=job_id)
             return
@@ -81,9 +83,16 @@ class Runner:
         self, job: Job, lease: Lease, asked: ChildrenFirst, artifacts: Sequence[ArtifactFile]
     ) -> None:
         """Give the job up until they have ended: a worker that waited would be one fewer to do the work."""
+        # They read what this one reads, and need no more.
         children = lease.wait_for_children(
             [
-                NewJob(kind=command.kind, parameters=command.model_dump(mode="json"), features_id=job.features_id)
+                NewJob(
+                    kind=command.kind,
+                    parameters=command.model_dump(mode="json"),
+                    features_id=job.features_id,
+                    queue=job.queue,
+                    memory_bytes=job.memory_bytes,
+                )
                 for command in asked.commands
             ],
             artifacts=artifacts,
@@ -91,7 +100,7 @@ class Runner:
         logger.info("job waits for children", children=len(children))
         try:
             for job_id in children:
-                self.queue.enqueue(job_id)
+                self.queue.enqueue(job_id, job.queue)
         except Unavailable as error:
             logger.warning("the messages of children are left to the sweep", code=error.code)
 
@@ -115,7 +124,7 @@ class Runner:
         try:
             parent = self.jobs.get(parent_id)
             if parent.status == QUEUED and not parent.pending_children:
-                self.queue.enqueue(parent_id)
+                self.queue.enqueue(parent_id, parent.queue)
         except Unavailable as error:
             logger.warning("the message of a parent is left to the sweep", parent_id=parent_id, code=error.code)
 

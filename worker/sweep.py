@@ -9,7 +9,8 @@ from jobs.errors import Unavailable
 from jobs.feature_sets import FeatureSets
 from jobs.queue import Queue
 from jobs.settings import Settings
-from jobs.store import RepairStore
+from jobs.store import RepairStore, WorkerStore
+from jobs.tables import CPU, GPU, LARGE_CPU, LARGE_GPU
 
 logger = structlog.get_logger()
 HOUSEKEEPING_SECONDS = 300.0
@@ -19,26 +20,49 @@ class Sweep:
     """Ends or requeues jobs without an owner, sends messages that were lost, removes what has expired."""
 
     def __init__(
-        self, settings: Settings, repair: RepairStore, queue: Queue, feature_sets: FeatureSets, blobs: Blobs
+        self,
+        settings: Settings,
+        *,
+        repair: RepairStore,
+        workers: WorkerStore,
+        queue: Queue,
+        feature_sets: FeatureSets,
+        blobs: Blobs,
     ) -> None:
-        self.settings, self.repair, self.queue = settings, repair, queue
+        self.settings, self.repair, self.workers, self.queue = settings, repair, workers, queue
         self.feature_sets, self.blobs = feature_sets, blobs
 
     def sweep_jobs(self) -> None:
         """One round over the jobs table."""
+        if self.settings.worker_name:
+            self.workers.keep_alive(self.settings.worker_name)
         expired = self.repair.expire_leases(max_attempts=self.settings.max_attempts)
         for outcome in ("requeued", "failed", "cancelled"):
             for job_id in getattr(expired, outcome):
                 logger.warning("the owner of a job was lost", job_id=job_id, outcome=outcome)
+        self._reroute()
         candidates = self.repair.perhaps_unsent(older_than_seconds=self.settings.resend_after_seconds)
         if not candidates:
             return
         waiting = self.queue.waiting()
-        for job_id in candidates:
+        for job_id, queue in candidates.items():
             if job_id not in waiting:
-                self.queue.enqueue(job_id)
+                self.queue.enqueue(job_id, queue)
                 logger.info("sent again a job whose message was lost", job_id=job_id)
         self.repair.mark_sent(candidates)
+
+    def leave(self) -> None:
+        """Nobody shall count on this worker any more."""
+        if self.settings.worker_name:
+            self.workers.leave(self.settings.worker_name)
+
+    def _reroute(self) -> None:
+        """What waits for a GPU goes to a CPU when the last GPU has gone, rather than wait for ever."""
+        present = self.workers.present()
+        served = {queue for worker in present for queue in worker.queues}
+        for gpu, cpu in ((GPU, CPU), (LARGE_GPU, LARGE_CPU)):
+            if cpu in served and gpu not in served and (moved := self.repair.reroute(gpu, cpu)):
+                logger.warning("no worker with a GPU is left: its jobs go to a CPU", jobs=moved)
 
     def keep_house(self) -> None:
         """One round over feature sets and blobs."""
@@ -64,6 +88,13 @@ class SweepThread:
         """End after the round that is under way."""
         self._stop.set()
         self._thread.join(timeout=10)
+
+    def leave(self) -> None:
+        """Say that this worker is no longer there, if there is still a database to tell."""
+        try:
+            self._sweep.leave()
+        except Unavailable:
+            logger.warning("nobody could be told that this worker ends: it is forgotten after a while")
 
     def _run(self) -> None:
         rounds_per_housekeeping = max(1, round(HOUSEKEEPING_SECONDS / self._interval))

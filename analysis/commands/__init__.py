@@ -7,7 +7,15 @@ from typing import Annotated, get_args
 
 from pydantic import Field
 
-from analysis.commands.base import ChildJob, ChildrenFirst, Command, Features, FeaturesOutline, Surroundings
+from analysis.commands.base import (
+    ChildJob,
+    ChildrenFirst,
+    Command,
+    Features,
+    FeaturesOutline,
+    Needs,
+    Surroundings,
+)
 from analysis.commands.find_dufm_optimum import FindDufmOptimum
 from analysis.commands.measure_collapse import MeasureCollapse
 from analysis.commands.measure_parts import AccumulateMoments, FindResiduals
@@ -42,6 +50,7 @@ __all__ = [
     "FindDufmOptimum",
     "FindResiduals",
     "MeasureCollapse",
+    "Needs",
     "ReproduceFigure",
     "Surroundings",
     "SweepDufm",

@@ -41,6 +41,15 @@ class FeaturesOutline:
 
 
 @dataclass(frozen=True)
+class Needs:
+    """What running a command takes, as far as can be told before: rather too much than too little."""
+
+    memory_bytes: int = 0
+    """besides the process itself"""
+    multiply_adds: float = 0.0
+
+
+@dataclass(frozen=True)
 class ChildrenFirst:
     """What a command may answer in place of its report: do these, each as a job of its own, and then run it again.
 
@@ -119,6 +128,10 @@ class Command(BaseModel):
     def run(self, surroundings: Surroundings) -> Report | ChildrenFirst:
         """Do it."""
         raise TypeError(f"{type(self).__name__} has no run(): give the class one")
+
+    def needs(self, features: FeaturesOutline | None) -> Needs:
+        """What it takes; `features`: those that it reads, if any."""
+        return Needs()
 
     def children(self) -> Sequence[Command]:
         """The commands that must have ended before this one runs: each becomes a job, and this one their parent."""

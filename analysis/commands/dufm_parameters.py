@@ -53,8 +53,8 @@ class DufmParameters(BaseModel):
         )
 
 
-def require_memory(problem: Problem, *, runs: int, copies: int) -> None:
-    """Raise ValueError where a batch of runs would not fit: the layers' activations, and `copies` of the variables.
+def memory_of(problem: Problem, *, runs: int, copies: int) -> int:
+    """Bytes of a batch of runs: the layers' activations, and `copies` of the variables.
 
     copies: the variables themselves, their start, their end and their gradient; what an optimiser has besides.
     """
@@ -62,7 +62,17 @@ def require_memory(problem: Problem, *, runs: int, copies: int) -> None:
     variables = weights + problem.widths[0] * problem.num_samples
     activations = (sum(problem.widths) * 2 + problem.num_classes) * problem.num_samples
     # Activations on the way forward and back, and once more when losses are looked at; float64.
-    needed = 8 * runs * (copies * variables + 3 * activations)
+    return 8 * runs * (copies * variables + 3 * activations)
+
+
+def work_of(problem: Problem) -> float:
+    """Multiply-adds of one loss with its gradient, of one run: forward, and twice that back."""
+    return 3.0 * problem.num_samples * sum(rows * columns for rows, columns in problem.weight_shapes)
+
+
+def require_memory(problem: Problem, *, runs: int, copies: int) -> None:
+    """Raise ValueError where a batch of runs would not fit into any worker."""
+    needed = memory_of(problem, runs=runs, copies=copies)
     if needed > LARGEST_MEMORY:
         raise ValueError(
             f"this needs about {needed / 2**30:.1f} GiB of memory ({runs} runs of {problem.num_classes} classes × "

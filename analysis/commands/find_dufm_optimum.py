@@ -6,12 +6,25 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from analysis.commands.base import Command, Surroundings
-from analysis.commands.dufm_parameters import LARGEST_WIDTH, DufmParameters, PerLayerWidth, Seed, Width, require_memory
+from analysis.commands.base import Command, FeaturesOutline, Needs, Surroundings
+from analysis.commands.dufm_parameters import (
+    LARGEST_WIDTH,
+    DufmParameters,
+    PerLayerWidth,
+    Seed,
+    Width,
+    memory_of,
+    require_memory,
+    work_of,
+)
 from analysis.dufm.problem import Problem
 from analysis.report import Report
 
 MOST_RESTARTS, LONGEST_BUDGET_SECONDS = 4096, 3600
+COPIES = 4
+"""Of the variables, of one start."""
+STEPS = 500
+"""Of one start, about."""
 
 
 class FindDufmOptimum(Command, DufmParameters):
@@ -31,13 +44,20 @@ class FindDufmOptimum(Command, DufmParameters):
     def _has_a_minimum(self) -> FindDufmOptimum:
         if self.model.effective_decay == 0:
             raise ValueError("with a decay of 0 the infimum of the loss is 0 and no solution attains it: give all > 0")
-        require_memory(self.model, runs=1, copies=4)
+        require_memory(self.model, runs=1, copies=COPIES)
         return self
 
     @property
     def model(self) -> Problem:
         """The model whose optimum is sought."""
         return self.problem(width=self.width or min(LARGEST_WIDTH, max(30, 4 * self.num_classes)))
+
+    def needs(self, features: FeaturesOutline | None) -> Needs:
+        """Several starts side by side; how many steps they take is not known, some hundreds."""
+        return Needs(
+            memory_bytes=memory_of(self.model, runs=1, copies=COPIES),
+            multiply_adds=work_of(self.model) * max(1, self.restarts) * STEPS,
+        )
 
     def run(self, surroundings: Surroundings) -> Report:
         """Search."""

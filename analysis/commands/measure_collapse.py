@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, StringConstraints
 
-from analysis.commands.base import ChildrenFirst, Command, Surroundings
+from analysis.commands.base import ChildrenFirst, Command, FeaturesOutline, Needs, Surroundings
 from analysis.metrics import REGISTRY
 from analysis.report import Report
 
@@ -42,7 +42,20 @@ LayerNames = Annotated[tuple[LayerName, ...], Field(min_length=1, max_length=102
 MetricNames = Annotated[
     tuple[str, ...], Field(min_length=1, max_length=256), AfterValidator(_no_repeats), AfterValidator(_known_metrics)
 ]
+TILES_BYTES = 128 << 20
+"""Of tiles of samples, and what is computed of them."""
+SMALL_DIM = 2048
+"""Up to which second moments may be formed without being asked for."""
+
 Spectrum = Literal["class_means", "features", "weights"]
+
+
+def _memory(num_samples: int, num_classes: int, dim: int, *, matrices: bool) -> int:
+    """Bytes that one layer takes: class means and what is made of them, Gram matrices of classes, second moments."""
+    smaller = min(num_samples, dim)
+    # The Gram matrices of classes and what is compared with them; of second moments the sum, its parts, eigenvectors.
+    second_moments = 4 * smaller**2 if matrices or smaller <= SMALL_DIM else 0
+    return 8 * (10 * num_classes * dim + 12 * num_classes**2 + second_moments)
 
 
 class MeasureCollapse(Command):
@@ -71,6 +84,21 @@ class MeasureCollapse(Command):
         default=("class_means",),
         description="singular values to report; those of the class means always are",
     )
+
+    def needs(self, features: FeaturesOutline | None) -> Needs:
+        """Of the layer that takes most, one after the other; of the second moments if they may be formed."""
+        if features is None:
+            return Needs()
+        num_classes = len({label for part in features.parts for label in part.class_counts})
+        num_samples = sum(part.num_samples for part in features.parts)
+        dims = [layer.dim for layer in features.parts[0].layers if self.layers is None or layer.name in self.layers]
+        matrices = "features" in self.spectra or any(
+            REGISTRY[name].entry.needs == "scatter_matrix" for name in self.metrics or ()
+        )
+        return Needs(
+            memory_bytes=TILES_BYTES + max(_memory(num_samples, num_classes, dim, matrices=matrices) for dim in dims),
+            multiply_adds=sum(num_samples * dim * (2.0 * num_classes + (dim if matrices else 0)) for dim in dims),
+        )
 
     def run(self, surroundings: Surroundings) -> Report | ChildrenFirst:
         """Read the features tile by tile and measure; of a large set in parts, have others read them."""

@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from analysis.commands.base import Command, Surroundings
+from analysis.commands.base import Command, FeaturesOutline, Needs, Surroundings
 from analysis.commands.measure_collapse import MeasureCollapse
 from analysis.report import Report
 
@@ -19,6 +19,10 @@ class PartsCommand(Command):
     of: MeasureCollapse
     first_part: int = Field(ge=0)
     stop_part: int = Field(ge=1)
+
+    def needs(self, features: FeaturesOutline | None) -> Needs:
+        """What the whole takes, for these parts."""
+        return self.of.needs(features)
 
 
 class AccumulateMoments(PartsCommand):

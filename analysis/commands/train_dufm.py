@@ -6,8 +6,16 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from analysis.commands.base import Command, Surroundings
-from analysis.commands.dufm_parameters import DufmParameters, PerLayerWidth, Seed, Width, require_memory
+from analysis.commands.base import Command, FeaturesOutline, Needs, Surroundings
+from analysis.commands.dufm_parameters import (
+    DufmParameters,
+    PerLayerWidth,
+    Seed,
+    Width,
+    memory_of,
+    require_memory,
+    work_of,
+)
 from analysis.dufm.problem import Activation, Loss, Problem
 from analysis.report import Report
 
@@ -76,6 +84,13 @@ class TrainDufm(Command, DufmParameters):
     def recording_interval(self) -> int:
         """Steps between two records."""
         return self.record_every or max(1, self.steps // 200)
+
+    def needs(self, features: FeaturesOutline | None) -> Needs:
+        """All runs side by side."""
+        return Needs(
+            memory_bytes=memory_of(self.model, runs=self.runs, copies=COPIES[self.optimizer]),
+            multiply_adds=work_of(self.model) * self.runs * self.steps,
+        )
 
     def run(self, surroundings: Surroundings) -> Report:
         """Train."""

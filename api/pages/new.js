@@ -13,6 +13,9 @@ function refuse(form, fields, error) {
   find(".form-error", form).textContent = rest.join(" ");
 }
 
+/** Only now it can be sent: before, the browser would send it, in a way of its own. */
+const ready = (form) => (find("button", form).disabled = false);
+
 /** The parameters of the kind first, where the job belongs last. */
 const inOrder = (schema) => {
   const entries = Object.entries(schema.properties);
@@ -49,6 +52,7 @@ function startForm(schemas, mapping, given) {
       button.disabled = false;
     }
   });
+  ready(form);
 }
 
 /** The query parameters of the one-call form; what the job's schema says of them better is taken from there. */
@@ -86,6 +90,7 @@ function uploadForm(schemas, document, mapping) {
       if (error.name !== "AbortError") refuse(form, fields, error);
     }
   });
+  ready(form);
 }
 
 async function sendFile(form, path, file) {

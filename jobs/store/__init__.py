@@ -17,6 +17,7 @@ from jobs.store.records import (
 )
 from jobs.store.repair import Expired, RepairStore
 from jobs.store.runs import RunStore
+from jobs.store.workers import WorkerStore
 
 __all__ = [
     "Analysis",
@@ -38,5 +39,6 @@ __all__ = [
     "SeriesRow",
     "Standing",
     "StoredFile",
+    "WorkerStore",
     "utc_now",
 ]

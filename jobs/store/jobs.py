@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import and_, delete, exists, func, insert, or_, select, update
+from sqlalchemy import and_, delete, exists, func, insert, or_, select, true, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, aliased
 
@@ -228,12 +228,13 @@ class JobStore:
 
     # -- the worker that owns the job ------------------------------------------------------------------------------
 
-    def claim(self, job_id: str, *, lease_seconds: float) -> Job | None:
-        """Take a queued job: one statement, one winner; None if it is not there to take."""
+    def claim(self, job_id: str, *, lease_seconds: float, memory_bytes: int | None = None) -> Job | None:
+        """Take a queued job: one statement, one winner; None if it is not there to take, or needs more memory."""
         now = self.database.now()
         statement = (
             update(Job)
             .where(Job.id == job_id, Job.status == QUEUED, Job.pending_children == 0)
+            .where(true() if memory_bytes is None else Job.memory_bytes <= memory_bytes)
             .values(
                 status=RUNNING,
                 attempts=Job.attempts + 1,
@@ -360,6 +361,8 @@ def _row(new: NewJob, now: datetime, *, parent: Job | None = None, index: int | 
         kind=new.kind,
         status=QUEUED,
         parameters=dict(new.parameters),
+        queue=new.queue,
+        memory_bytes=new.memory_bytes,
         features_id=new.features_id,
         run=new.run,
         step=new.step,

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
+from jobs.tables import CPU
+
 
 @dataclass(frozen=True)
 class NewJob:
@@ -13,6 +15,8 @@ class NewJob:
     kind: str
     parameters: Mapping[str, Any]
     owner: str = ""
+    queue: str = CPU
+    memory_bytes: int = 0
     features_id: str | None = None
     run: str | None = None
     step: int | None = None

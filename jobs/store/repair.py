@@ -1,6 +1,6 @@
 """The statements of the sweep: what is queued without a message, running without a heartbeat, or expired."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -57,20 +57,26 @@ class RepairStore:
             children_ended(session, [row.parent_id for row in (*cancelled, *failed)], now)
         return Expired(*([row.id for row in rows] for rows in (requeued, failed, cancelled)))
 
-    def perhaps_unsent(self, *, older_than_seconds: float, limit: int = 1000) -> list[str]:
-        """Queued jobs whose message could not be sent, or was sent so long ago that it may be lost; oldest first."""
+    def perhaps_unsent(self, *, older_than_seconds: float, limit: int = 1000) -> dict[str, str]:
+        """Queued jobs with their queues, the oldest first, whose message was not sent, or may be lost since."""
         before = self.database.now() - timedelta(seconds=older_than_seconds)
         query = (
-            select(Job.id)
+            select(Job.id, Job.queue)
             .where(Job.status == QUEUED, Job.pending_children == 0)
             .where(or_(Job.queued_at.is_(None), Job.queued_at < before))
             .order_by(Job.created_at)
             .limit(limit)
         )
         with self.database.read() as session:
-            return list(session.scalars(query))
+            return dict(session.execute(query).all())
 
-    def mark_sent(self, job_ids: Sequence[str]) -> None:
+    def reroute(self, queue: str, to: str) -> int:
+        """Send the jobs that wait in a queue which nobody serves to another one; how many."""
+        moved = update(Job).where(Job.status == QUEUED, Job.queue == queue).values(queue=to, queued_at=None)
+        with self.database.write() as session:
+            return len(session.execute(moved.returning(Job.id)).all())
+
+    def mark_sent(self, job_ids: Collection[str]) -> None:
         """A message for each of these is in the broker now."""
         if job_ids:
             with self.database.write() as session:

@@ -193,7 +193,7 @@ def test_samples_of_no_class_whose_mean_is_zero(clusters, measure_layer):
 
 
 def test_second_moments_that_cost_much_are_for_those_who_ask(clusters, measure_layer, monkeypatch):
-    monkeypatch.setattr("analysis.collapse.CHEAP_MULTIPLY_ADDS", 100.0)
+    monkeypatch.setattr("analysis.measurement.CHEAP_MULTIPLY_ADDS", 100.0)
     sent = clusters(sizes=[5, 6, 7], dim=4)
     layer = measure_layer(*sent)
     expensive = FEATURE_RANKS | {"variability_collapse_index"}

@@ -76,7 +76,7 @@ def run_jobs(make_settings: Callable[..., Settings]) -> Iterator[Callable[[], No
     services = create_services(make_settings())
     runner = Runner(
         settings=services.settings, jobs=services.jobs, feature_sets=services.feature_sets,
-        artifacts=services.artifacts, queue=services.queue, device="cpu", service_version="test",
+        artifacts=services.artifacts, queue=services.queue, device="cpu", memory_bytes=None, service_version="test",
         stopping=threading.Event(),
     )  # fmt: skip
 

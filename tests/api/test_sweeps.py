@@ -162,10 +162,10 @@ def test_there_are_no_artifacts_before_the_end(client, submit) -> None:
 def test_a_broker_that_is_lost_between_two_messages_costs_no_child(client, submit, monkeypatch) -> None:
     enqueue, left = client.services.queue.enqueue, iter(range(2))
 
-    def lost_after_two(job_id: str) -> None:
+    def lost_after_two(job_id: str, queue: str) -> None:
         if next(left, None) is None:
             raise Unavailable("queue_unavailable", "away")
-        enqueue(job_id)
+        enqueue(job_id, queue)
 
     monkeypatch.setattr(client.services.queue, "enqueue", lost_after_two)
     job_id = submit().json()["id"]

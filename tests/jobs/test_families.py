@@ -82,7 +82,7 @@ def test_a_parent_cannot_be_claimed_before_its_children_have_ended(jobs, repair,
         assert jobs.claim(parent, lease_seconds=LEASE) is None
         succeed(child)
         assert standing(jobs, parent)[1:] == (1 - number, "children", 1 + number, 2)
-    assert repair.perhaps_unsent(older_than_seconds=5) == [parent]
+    assert list(repair.perhaps_unsent(older_than_seconds=5)) == [parent]
     claimed = jobs.claim(parent, lease_seconds=LEASE)
     assert (claimed.status, claimed.attempts, claimed.parent_id) == ("running", 1, None)
 
@@ -119,7 +119,7 @@ def test_every_way_to_end_counts(jobs, repair, family, take, succeed, clock) -> 
     assert list(repair.expire_leases(max_attempts=1).cancelled) == [children[5]]
     assert standing(jobs, parent) == ("queued", 0, "children", 6, 6)
     assert jobs.children_by_status([parent]) == {parent: {"succeeded": 1, "failed": 2, "cancelled": 3}}
-    assert repair.perhaps_unsent(older_than_seconds=60) == [parent]  # the sweep sends it at once
+    assert list(repair.perhaps_unsent(older_than_seconds=60)) == [parent]  # the sweep sends it at once
 
 
 def test_several_children_lost_at_once_count_each(jobs, repair, family, take, clock) -> None:

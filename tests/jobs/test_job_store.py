@@ -28,6 +28,13 @@ def test_an_unknown_job_is_told(jobs) -> None:
         jobs.get("job_nowhere")
 
 
+def test_a_worker_claims_what_fits_into_its_memory(jobs, new_job) -> None:
+    job, _ = jobs.create(new_job(memory_bytes=1000, queue="cpu-large"))
+    assert jobs.claim(job.id, lease_seconds=LEASE, memory_bytes=999) is None
+    assert jobs.get(job.id).status == "queued"
+    assert jobs.claim(job.id, lease_seconds=LEASE, memory_bytes=1000).queue == "cpu-large"
+
+
 def test_only_one_of_many_claims_wins(jobs, new_job) -> None:
     job, _ = jobs.create(new_job())
     with ThreadPoolExecutor(8) as pool:
@@ -89,7 +96,7 @@ def test_a_release_burns_no_attempt(jobs, repair, new_job) -> None:
     assert jobs.release(job.id, claim(jobs, job).lease_token)
     released = jobs.get(job.id)
     assert (released.status, released.attempts, released.started_at) == ("queued", 0, None)
-    assert repair.perhaps_unsent(older_than_seconds=60) == [job.id]  # the sweep sends it at once
+    assert list(repair.perhaps_unsent(older_than_seconds=60)) == [job.id]  # the sweep sends it at once
 
 
 def test_the_attempt_cap_ends_a_job_that_kills_its_worker(jobs, repair, new_job, clock) -> None:
@@ -173,10 +180,10 @@ def test_an_unfinished_job_is_not_deleted(jobs, new_job) -> None:
 
 def test_a_message_is_suspected_lost_only_after_a_while(jobs, repair, new_job, clock) -> None:
     job, _ = jobs.create(new_job())
-    assert repair.perhaps_unsent(older_than_seconds=5) == []
+    assert list(repair.perhaps_unsent(older_than_seconds=5)) == []
     clock.move(6)
-    assert repair.perhaps_unsent(older_than_seconds=5) == [job.id]
+    assert list(repair.perhaps_unsent(older_than_seconds=5)) == [job.id]
     repair.mark_sent([job.id])
-    assert repair.perhaps_unsent(older_than_seconds=5) == []
+    assert list(repair.perhaps_unsent(older_than_seconds=5)) == []
     repair.mark_unsent([job.id])
-    assert repair.perhaps_unsent(older_than_seconds=5) == [job.id]
+    assert list(repair.perhaps_unsent(older_than_seconds=5)) == [job.id]

@@ -21,6 +21,7 @@ from jobs.settings import Settings
 from jobs.store import NewJob
 from jobs.tables import Job
 from worker.run import Runner
+from worker.sweep import Sweep
 
 QUICK = {"lease_seconds": 2.0, "sweep_seconds": 0.2, "resend_after_seconds": 0.5, "cancel_grace_seconds": 1.0}
 
@@ -48,9 +49,27 @@ def runner(services: Services) -> Runner:
         artifacts=services.artifacts,
         queue=services.queue,
         device="cpu",
+        memory_bytes=None,
         service_version="test",
         stopping=threading.Event(),
     )
+
+
+@pytest.fixture
+def make_sweep() -> Callable[[Services], Sweep]:
+    """A factory: the parts of the service → its sweep."""
+
+    def make(services: Services) -> Sweep:
+        return Sweep(
+            services.settings,
+            repair=services.repair,
+            workers=services.workers,
+            queue=services.queue,
+            feature_sets=services.feature_sets,
+            blobs=services.artifacts.blobs,
+        )
+
+    return make
 
 
 @pytest.fixture
@@ -74,15 +93,25 @@ def submit(services: Services, upload: Callable[[Arrays], str]) -> Callable[...,
         send: bool = True,
         run: str | None = None,
         step: int | None = None,
+        queue: str = "cpu",
+        memory_bytes: int = 0,
         **parameters: object,
     ) -> Job:
         features = features or upload(feature_arrays())
         command = {"kind": "measure_collapse", "features": features, **parameters}
         job, _ = services.jobs.create(
-            NewJob(kind="measure_collapse", parameters=command, features_id=features, run=run, step=step)
+            NewJob(
+                kind="measure_collapse",
+                parameters=command,
+                features_id=features,
+                run=run,
+                step=step,
+                queue=queue,
+                memory_bytes=memory_bytes,
+            )
         )
         if send:
-            services.queue.enqueue(job.id)
+            services.queue.enqueue(job.id, queue)
         return job
 
     return make

@@ -32,8 +32,8 @@ def family(services):
 
 
 @pytest.fixture
-def sweep(settings, services) -> Sweep:
-    return Sweep(settings, services.repair, services.queue, services.feature_sets, services.artifacts.blobs)
+def sweep(services, make_sweep) -> Sweep:
+    return make_sweep(services)
 
 
 def report_of(services, job: Job) -> dict:

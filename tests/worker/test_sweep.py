@@ -1,5 +1,7 @@
 """One round of the sweep at a time, on a real broker."""
 
+from dataclasses import replace
+
 import pytest
 from feature_files import feature_arrays
 
@@ -8,8 +10,8 @@ from worker.sweep import Sweep
 
 
 @pytest.fixture
-def sweep(settings, services) -> Sweep:
-    return Sweep(settings, services.repair, services.queue, services.feature_sets, services.artifacts.blobs)
+def sweep(services, make_sweep) -> Sweep:
+    return make_sweep(services)
 
 
 def test_a_message_that_is_there_is_not_sent_again(services, sweep, submit) -> None:
@@ -45,14 +47,26 @@ def test_house_is_kept(services, sweep, upload) -> None:
     assert services.feature_sets.files.untouched(for_seconds=-1) == [services.feature_sets.store.get(kept).sha256]
 
 
-def test_no_broker_loses_no_job(settings, services, submit) -> None:
+def test_no_broker_loses_no_job(services, make_sweep, submit) -> None:
     job = submit(send=False)
     services.repair.mark_unsent([job.id])
     nowhere = Queue(create_celery("redis://127.0.0.1:1/0"))
     with pytest.raises(Exception, match="queue does not answer"):
-        Sweep(settings, services.repair, nowhere, services.feature_sets, services.artifacts.blobs).sweep_jobs()
-    assert services.repair.perhaps_unsent(older_than_seconds=60) == [job.id]
+        make_sweep(replace(services, queue=nowhere)).sweep_jobs()
+    assert services.repair.perhaps_unsent(older_than_seconds=60) == {job.id: "cpu"}
     nowhere.close()
+
+
+def test_what_waits_for_a_gpu_goes_to_a_cpu_when_the_last_gpu_has_gone(services, sweep, submit) -> None:
+    job = submit(send=False, queue="gpu")
+    services.workers.arrive("here", device="cpu", queues=["cpu"], memory_bytes=1)
+    services.workers.arrive("there", device="cuda", queues=["gpu", "cpu"], memory_bytes=1)
+    sweep.sweep_jobs()
+    assert services.jobs.get(job.id).queue == "gpu"
+    services.workers.leave("there")
+    sweep.sweep_jobs()
+    assert services.jobs.get(job.id).queue == "cpu"
+    assert length(services.queue) == 1
 
 
 def length(queue: Queue) -> int:

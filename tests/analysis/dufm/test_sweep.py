@@ -52,7 +52,7 @@ def trained(*runs, **given):
 
 
 def job(number, report=None, status="succeeded", code=None, detail=None):
-    return ChildJob(f"job_{number}", status, {"kind": "train_dufm"}, code, detail, report)
+    return ChildJob(f"job_{number}", "train_dufm", status, {"kind": "train_dufm"}, code, detail, report)
 
 
 @pytest.fixture
