@@ -57,7 +57,7 @@ class Queue:
             raise _unavailable() from error
 
     def enqueue(self, job_id: str, queue: str = CPU) -> None:
-        """Send the message to a class of workers; `Unavailable` if the broker does not take it (the sweep sends it later)."""
+        """Send the message to a class of workers; `Unavailable` if the broker does not take it: the sweep will."""
         try:
             self.celery.send_task(TASK, args=[job_id], task_id=job_id, queue=queue, retry=False)
         except (OperationalError, redis.RedisError, OSError) as error:
