@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from collapse_client.format.moments import Deviations, Moments, add_by_class
+from collapse_client.format.moments import Deviations, GramSum, Moments, add_by_class
 from collapse_client.format.moments_writer import write_moments
 from collapse_client.recording.applied import Applied
 from collapse_client.recording.ranks import Ranks
@@ -61,7 +61,8 @@ class MomentsOfLayers:
 
     def __init__(self, *, second_moments: str, deviations: Deviations) -> None:
         self._second_moments, self._deviations, self._exact = second_moments, deviations, Deviations()
-        self._layers: dict[str, _Layer] = {}
+        self._blocks: dict[tuple[str, ...], _Block] = {}
+        self._order: dict[str, None] = {}
         self._batches: list[Batch] = []
         self._indices: list[Tensor] = []
         self._rows = self._bytes = self._num_classes = self._unsettled = 0
@@ -82,7 +83,11 @@ class MomentsOfLayers:
         if self._batches:
             self._take_in()
         self._settle()
-        return {name: _state(layer.moments) for name, layer in self._layers.items()}
+        found: dict[str, Moments] = {}
+        for name, moments in (pair for block in self._blocks.values() for pair in block.moments()):
+            if found.setdefault(name, moments) is not moments:  # it has not always run together with the same others
+                found[name].merge(moments)
+        return {name: _state(found[name]) for name in self._order}
 
     def _take_in(self) -> None:
         batches, self._batches, self._rows, self._bytes = self._batches, [], 0, 0
@@ -96,14 +101,14 @@ class MomentsOfLayers:
             counts = torch.bincount(indices, minlength=self._num_classes)
             if len(counts) > self._num_classes:
                 self._make_room(len(counts))
-            for name in batches[0][0]:
-                values = _joined([features[name] for features, _ in batches])
+            self._order.update(dict.fromkeys(batches[0][0]))
+            for names in _alike(batches[0][0]):
+                values = [_joined([features[name] for features, _ in batches]) for name in names]
                 if known is not None:
-                    values = values[known.to(values.device)]
-                layer = self._layers.get(name) or self._begin(name, values)
-                if values.device != indices.device:
-                    indices, counts = indices.to(values.device), counts.to(values.device)
-                layer.add(values, indices, counts)
+                    values = [value[known.to(value.device)] for value in values]
+                device = values[0].device
+                block = self._blocks.get(names) or self._begin(names, values)
+                block.add(values, indices.to(device), counts.to(device))
             self._indices.append(indices)
             self._unsettled += len(indices)
             if self._unsettled >= SETTLED_ROWS:
@@ -113,55 +118,101 @@ class MomentsOfLayers:
         if self._indices:
             indices, self._indices, self._unsettled = _joined(self._indices), [], 0
             with torch.inference_mode(False), torch.no_grad():
-                for layer in self._layers.values():
-                    layer.settle(indices)
+                for block in self._blocks.values():
+                    block.settle(indices)
 
     def _make_room(self, num_classes: int) -> None:
         """For classes that have not been seen so far."""
         self._settle()
         self._num_classes = num_classes
-        for layer in self._layers.values():
-            with_classes(layer.moments, num_classes)
+        for block in self._blocks.values():
+            block.make_room(num_classes)
 
-    def _begin(self, name: str, values: Tensor) -> _Layer:
-        moments = Moments(
-            num_classes=self._num_classes,
-            dim=values.shape[1],
+    def _begin(self, names: tuple[str, ...], values: Sequence[Tensor]) -> _Block:
+        # Features are float32 at best in most trainings: differences of them need not be finer.
+        deviations = self._exact if values[0].dtype == torch.float64 else self._deviations
+        block = _Block(
+            dict(zip(names, (value.shape[1] for value in values))),
+            Moments(
+                num_classes=self._num_classes,
+                dim=sum(value.shape[1] for value in values),
+                deviations=deviations,
+                device=values[0].device,
+            ),
             second_moments=self._second_moments,
-            # Features are float32 at best in most trainings: differences of them need not be finer.
-            deviations=self._exact if values.dtype == torch.float64 else self._deviations,
-            device=values.device,
         )
-        return self._layers.setdefault(name, _Layer(moments))
+        return self._blocks.setdefault(names, block)
 
 
-class _Layer:
-    """Moments, and apart from them the sums of the last batches, in the precision of their deviations.
+def _alike(features: Mapping[str, Tensor]) -> list[tuple[str, ...]]:
+    """Names of the layers that can lie side by side in one tensor: of one dtype, on one device."""
+    groups: dict[tuple[torch.dtype, torch.device], list[str]] = {}
+    for name, value in features.items():
+        groups.setdefault((value.dtype, value.device), []).append(name)
+    return [tuple(names) for names in groups.values()]
 
-    The calls for a small batch cost as much as its arithmetic: what goes to float64 does so for several at once.
+
+class _Block:
+    """Moments of several layers side by side, and apart from them the sums of the last batches in their precision.
+
+    The calls for a small batch cost as much as its arithmetic: one call serves all layers, and what goes to float64
+    does so for several batches at once.
     """
 
-    def __init__(self, moments: Moments) -> None:
-        self.moments = moments
+    def __init__(self, dims: Mapping[str, int], together: Moments, *, second_moments: str) -> None:
+        self._dims, self._together = dims, together
+        self._places = []
+        start = 0
+        for dim in dims.values():
+            self._places.append(slice(start, start + dim))
+            start += dim
+        matrix = second_moments == "matrix"
+        device = together.shift.device
+        self._products = [GramSum(dim, device=device) if matrix else None for dim in dims.values()]
+        self._squares = together.shift.new_zeros(len(together.counts), len(dims))
         self._sums = torch.empty(0)
         self._norms: list[Tensor] = []
 
-    def add(self, features: Tensor, indices: Tensor, counts: Tensor) -> None:
+    def add(self, features: Sequence[Tensor], indices: Tensor, counts: Tensor) -> None:
         """Take in a batch without negative labels."""
-        relative = self.moments.relative(features, indices)
-        self.moments.counts += counts
+        together = features[0] if len(features) == 1 else torch.cat(list(features), dim=1)
+        relative = self._together.relative(together, indices)
+        self._together.counts += counts
         if not self._norms:
-            self._sums = torch.zeros_like(self.moments.sums, dtype=relative.dtype)
+            self._sums = torch.zeros_like(self._together.sums, dtype=relative.dtype)
         add_by_class(self._sums, relative, indices)
-        self._norms.append(torch.linalg.vector_norm(relative, dim=1))
-        if self.moments.products is not None:
-            self.moments.products.add(relative.double())
+        self._norms.append(self._norms_of(relative))
+        for products, place in zip(self._products, self._places):
+            if products is not None:
+                products.add(relative[:, place].double())
+
+    def _norms_of(self, relative: Tensor) -> Tensor:
+        """Of each sample in each layer, (n, layers)."""
+        if len(set(self._dims.values())) == 1:
+            norms: Tensor = torch.linalg.vector_norm(relative.view(len(relative), len(self._dims), -1), dim=2)
+            return norms
+        return torch.stack([torch.linalg.vector_norm(relative[:, place], dim=1) for place in self._places], dim=1)
 
     def settle(self, indices: Tensor) -> None:
         """Add to the moments what came since the last time, of samples of these classes."""
-        self.moments.sums += self._sums
-        self.moments.add_squares(_joined(self._norms), indices.to(self._sums.device))
-        self._norms.clear()
+        if self._norms:
+            self._together.sums += self._sums
+            add_by_class(self._squares, _joined(self._norms).double().square_(), indices.to(self._squares.device))
+            self._norms.clear()
+
+    def make_room(self, num_classes: int) -> None:
+        """For more classes."""
+        with_classes(self._together, num_classes)
+        self._squares = torch.nn.functional.pad(self._squares, (0, 0, 0, num_classes - len(self._squares)))
+
+    def moments(self) -> Iterator[tuple[str, Moments]]:
+        """Those of each layer."""
+        whole = self._together
+        for index, (name, place) in enumerate(zip(self._dims, self._places)):
+            own = Moments(num_classes=len(whole.counts), dim=self._dims[name], device=whole.shift.device)
+            own.counts, own.squares, own.products = whole.counts, self._squares[:, index], self._products[index]
+            own.shift, own.sums = whole.shift[:, place], whole.sums[:, place]
+            yield name, own
 
 
 def _joined(tensors: Sequence[Tensor]) -> Tensor:
