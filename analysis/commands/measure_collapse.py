@@ -53,8 +53,8 @@ Spectrum = Literal["class_means", "features", "weights"]
 def _memory(num_samples: int, num_classes: int, dim: int, *, matrices: bool) -> int:
     """Bytes that one layer takes: class means and what is made of them, Gram matrices of classes, second moments."""
     smaller = min(num_samples, dim)
-    # The Gram matrices of classes and what is compared with them; of second moments the sum, its parts, eigenvectors.
-    second_moments = 4 * smaller**2 if matrices or smaller <= SMALL_DIM else 0
+    # As measured: of K × K up to 11 at a time, of second moments 7 to 9 (sums, the matrix, what LAPACK works in).
+    second_moments = 9 * smaller**2 if matrices or smaller <= SMALL_DIM else 0
     return 8 * (10 * num_classes * dim + 12 * num_classes**2 + second_moments)
 
 
