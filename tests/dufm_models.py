@@ -71,6 +71,7 @@ class Here:
     """Surroundings of a DUFM command in this process."""
 
     job_id, run, step, device, service_version = "job_1", None, None, "cpu", "0.1.0"
+    spread_bytes = None
 
     def __init__(self, *, stop_after=None):
         self.artifacts = {}

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from analysis.commands.base import Command, Surroundings
+from analysis.commands.base import ChildrenFirst, Command, Surroundings
 from analysis.commands.dufm_parameters import Seed
 from analysis.report import Report
 
@@ -28,8 +28,8 @@ class ReproduceFigure(Command):
     )
     seed: Seed = Field(default=0, description="of the first run; the others follow")
 
-    def run(self, surroundings: Surroundings) -> Report:
-        """Train, compare, judge."""
+    def run(self, surroundings: Surroundings) -> Report | ChildrenFirst:
+        """Train, compare, judge; several trainings are jobs of their own."""
         from analysis.dufm.reproduce import reproduce
 
         return reproduce(self, surroundings)

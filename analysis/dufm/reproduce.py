@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from analysis.dufm.artifacts import SOLUTION, TRAJECTORY
+from analysis.commands.base import ChildrenFirst
 from analysis.dufm.figures_of_paper import FIGURES, Experiment
+from analysis.dufm.figures_of_paper.experiment import KEPT, ChildrenNeeded
 from analysis.dufm.layers import dufm_report
 from analysis.dufm.report import Reproduction
 from analysis.report import Report
@@ -15,17 +16,17 @@ if TYPE_CHECKING:
     from analysis.commands import Surroundings
     from analysis.commands.reproduce_figure import ReproduceFigure
 
-KEPT = (SOLUTION, TRAJECTORY)
-"""Of the main training."""
 
-
-def reproduce(command: ReproduceFigure, surroundings: Surroundings) -> Report:
+def reproduce(command: ReproduceFigure, surroundings: Surroundings) -> Report | ChildrenFirst:
     """Do the experiment of one figure, shortened by `scale`; the layers are those of its main training's best run.
 
     Lets through what `surroundings.progress` raises.
     """
     started = time.perf_counter()
-    outcome = FIGURES[command.figure](Experiment(command, surroundings))
+    try:
+        outcome = FIGURES[command.figure](Experiment(command, surroundings))
+    except ChildrenNeeded as needed:
+        return ChildrenFirst(needed.commands)
     main = outcome.main
     artifacts = [name for name in KEPT if main is not None and name in main.artifacts]
     for name in artifacts:

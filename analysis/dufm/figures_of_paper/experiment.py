@@ -7,19 +7,20 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from functools import partial
 from math import ceil
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 from analysis.commands.train_dufm import TrainDufm
-from analysis.dufm.artifacts import SOLUTION, from_safetensors
+from analysis.dufm.artifacts import SOLUTION, TRAJECTORY, from_safetensors
 from analysis.dufm.model import Variables
 from analysis.dufm.problem import Problem
 from analysis.dufm.references import references
 from analysis.dufm.report import Panel, Statement, Training
 from analysis.dufm.training import train
+from analysis.errors import ChildFailed
 from analysis.report import Warning
 
 if TYPE_CHECKING:
-    from analysis.commands import Surroundings
+    from analysis.commands import ChildJob, Surroundings
     from analysis.commands.reproduce_figure import ReproduceFigure
 
 Value = TypeVar("Value")
@@ -27,6 +28,10 @@ Result = TypeVar("Result")
 
 FEWEST_STEPS: Final = 200
 FEWEST_POINTS: Final = 3
+KEPT: Final = (SOLUTION, TRAJECTORY)
+"""What a training leaves that a figure may keep."""
+WORTH_JOBS: Final = 2e10
+"""Multiply-adds from which trainings are worth a job each: a second of one core."""
 PARTS: Final = 1000
 """Of a job, as its progress counts them."""
 HEARD_SECONDS: Final = 0.1
@@ -84,6 +89,22 @@ class Outcome:
     """whose best run the report's layers show"""
 
 
+class Setting(NamedTuple):
+    """What is to be trained, and its share of the job's work."""
+
+    name: str
+    share: float
+    parameters: Mapping[str, Any]
+
+
+class ChildrenNeeded(Exception):
+    """These trainings have to be done first, as jobs of their own."""
+
+    def __init__(self, commands: Sequence[TrainDufm]) -> None:
+        super().__init__(f"{len(commands)} trainings")
+        self.commands = commands
+
+
 @dataclass
 class Experiment:
     """The work of one figure, its parts one after the other; shares of the parts add up to 1."""
@@ -105,23 +126,50 @@ class Experiment:
         count = min(len(values), max(FEWEST_POINTS, self.runs(len(values))))
         return [values[round(index * (len(values) - 1) / (count - 1))] for index in range(count)]
 
+    def train_each(self, settings: Sequence[Setting]) -> list[Trained]:
+        """Train several settings: here, or where it is worth it and there are workers, each as a job of its own.
+
+        Raises ChildrenNeeded until these jobs have ended, ChildFailed if one has failed.
+        """
+        commands = [self._command(setting.parameters) for setting in settings]
+        work = sum(command.needs(None).multiply_adds for command in commands)
+        if self.surroundings.spread_bytes is None or len(commands) < 2 or work < WORTH_JOBS:
+            return [self.train(setting.name, share=setting.share, **setting.parameters) for setting in settings]
+        children = self.surroundings.children()
+        if not children:
+            raise ChildrenNeeded(commands)
+        return [self._trained_by(command, child) for command, child in zip(commands, children, strict=True)]
+
+    def _trained_by(self, command: TrainDufm, child: ChildJob) -> Trained:
+        report = child.report
+        if report is None:
+            raise ChildFailed(
+                child.error_code or "child_cancelled",
+                child.error_detail or f"Job {child.job_id}, a part of this one, was cancelled: submit it anew.",
+            )
+        kept = {name: self.surroundings.artifact(child.job_id, name) for name in KEPT}
+        artifacts = {name: path.read_bytes() for name, path in kept.items() if path is not None}
+        return _trained(
+            command,
+            Training.model_validate(report["training"]),
+            artifacts,
+            tuple(Warning.model_validate(warning) for warning in report["warnings"]),
+        )
+
+    def _command(self, parameters: Mapping[str, Any]) -> TrainDufm:
+        """With seeds from the job's own on."""
+        return TrainDufm(kind="train_dufm", seed=self.command.seed, **parameters)
+
     def train(self, name: str, *, share: float, **parameters: Any) -> Trained:
-        """Train a setting, with seeds from the job's own on; `share` of the job's work."""
-        command = TrainDufm(kind="train_dufm", seed=self.command.seed, **parameters)
+        """Train a setting here; `share` of the job's work."""
+        command = self._command(parameters)
         # The training asks again, and the second time the families are known.
         self.compute(f"{name}: references", partial(references, command.model), share=0.0)
         part = _Part(self.surroundings, name, self._done, share)
         report = train(command, part)
         self._done += share
         assert report.training is not None, "a training has one"
-        content = part.artifacts.get(SOLUTION)
-        return Trained(
-            problem=command.model,
-            training=report.training,
-            solution=None if content is None else from_safetensors(content),
-            artifacts=part.artifacts,
-            warnings=report.warnings,
-        )
+        return _trained(command, report.training, part.artifacts, report.warnings)
 
     def compute(self, name: str, work: Callable[[], Result], *, share: float) -> Result:
         """Do what has no way to tell progress, which is told meanwhile; `share` of the job's work.
@@ -138,6 +186,19 @@ class Experiment:
             return future.result()
         finally:
             executor.shutdown(wait=False, cancel_futures=True)
+
+
+def _trained(
+    command: TrainDufm, training: Training, artifacts: Mapping[str, bytes], warnings: tuple[Warning, ...]
+) -> Trained:
+    content = artifacts.get(SOLUTION)
+    return Trained(
+        problem=command.model,
+        training=training,
+        solution=None if content is None else from_safetensors(content),
+        artifacts=artifacts,
+        warnings=warnings,
+    )
 
 
 class _Part:

@@ -7,7 +7,7 @@ from statistics import fmean, pstdev
 from typing import Any, Final
 
 from analysis.dufm.figures_of_paper import panels
-from analysis.dufm.figures_of_paper.experiment import Experiment, Outcome, Trained, last_fall
+from analysis.dufm.figures_of_paper.experiment import Experiment, Outcome, Setting, Trained, last_fall
 from analysis.dufm.figures_of_paper.judging import falls
 from analysis.dufm.report import Statement
 
@@ -26,17 +26,16 @@ def reproduce(experiment: Experiment) -> Outcome:
     """Train five runs at each decay; two to three minutes, the weakest decays the most of it."""
     settings = {**PAPER, **OURS, "runs": experiment.runs(RUNS)}
     steps = {decay: experiment.steps(max(LEAST_STEPS, round(STEPS_TIMES_DECAY / decay))) for decay in DECAYS}
-    trained = [
-        experiment.train(
-            f"decay {decay:.3g}",
-            share=steps[decay] / sum(steps.values()),
-            weight_decay=decay,
-            feature_decay=decay,
-            steps=steps[decay],
-            **settings,
-        )
-        for decay in DECAYS
-    ]
+    trained = experiment.train_each(
+        [
+            Setting(
+                f"decay {decay:.3g}",
+                steps[decay] / sum(steps.values()),
+                {**settings, "weight_decay": decay, "feature_decay": decay, "steps": steps[decay]},
+            )
+            for decay in DECAYS
+        ]
+    )
     rows = [row(decay, found) for decay, found in zip(DECAYS, trained, strict=True)]
     classes = settings["num_classes"]
     return Outcome(

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from analysis.dufm.figures_of_paper import panels
-from analysis.dufm.figures_of_paper.experiment import Experiment, Outcome, Trained
+from analysis.dufm.figures_of_paper.experiment import Experiment, Outcome, Setting, Trained
 from analysis.dufm.figures_of_paper.judging import SAME_LOSS, rises
 from analysis.dufm.report import Statement, TrainingRun
 
@@ -27,7 +27,9 @@ def reproduce(experiment: Experiment) -> Outcome:
     """Train five runs at each width; two to three minutes, the widest the most of it."""
     settings = {**PAPER, **OURS, "runs": experiment.runs(RUNS), "steps": experiment.steps(STEPS)}
     work = sum(WIDTHS)
-    trained = [experiment.train(f"width {width}", share=width / work, width=width, **settings) for width in WIDTHS]
+    trained = experiment.train_each(
+        [Setting(f"width {width}", width / work, {**settings, "width": width}) for width in WIDTHS]
+    )
     rows = [row(width, found) for width, found in zip(WIDTHS, trained, strict=True)]
     return Outcome(
         problem=trained[-1].problem,

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from analysis.dufm.figures_of_paper import panels
-from analysis.dufm.figures_of_paper.experiment import Experiment, Outcome, Trained
+from analysis.dufm.figures_of_paper.experiment import Experiment, Outcome, Setting, Trained
 from analysis.dufm.figures_of_paper.fig2_top import variability_vanishes
 from analysis.dufm.report import Panel, Statement
 
@@ -30,10 +30,8 @@ BETTER: Final = 1e-4
 def reproduce(experiment: Experiment) -> Outcome:
     """Train five runs for each number of classes; half a minute to one."""
     settings = {**PAPER, **OURS, "runs": experiment.runs(RUNS), "steps": experiment.steps(STEPS)}
-    trained = {
-        classes: experiment.train(f"K = {classes}", share=1 / len(CLASSES), num_classes=classes, **settings)
-        for classes in CLASSES
-    }
+    asked = [Setting(f"K = {classes}", 1 / len(CLASSES), {**settings, "num_classes": classes}) for classes in CLASSES]
+    trained = dict(zip(CLASSES, experiment.train_each(asked), strict=True))
     main = trained[CLASSES[-1]]
     return Outcome(
         problem=main.problem,

@@ -4,8 +4,11 @@ import json
 
 import pytest
 from dufm_models import Here
+from spread_jobs import Spread
 
 from analysis.commands.reproduce_figure import ReproduceFigure
+from analysis.dufm.figures_of_paper import experiment
+from analysis.errors import ChildFailed
 
 PANELS_OF = {"fig2-top": 3, "fig3-middle": 1, "fig3-right": 1, "fig5": 1, "fig6": 1}
 
@@ -46,6 +49,26 @@ def test_the_losses_of_fig2_are_those_of_its_model():
     assert first.agrees is True
     assert (first.measured["srg_loss"], first.measured["dnc_loss"]) == (known.srg.loss, known.dnc)
     assert known.srg.loss < known.dnc
+
+
+@pytest.mark.parametrize("figure", ["fig5"])
+def test_trainings_as_jobs_of_their_own_give_the_same_figure(tmp_path, monkeypatch, figure):
+    monkeypatch.setattr(experiment, "WORTH_JOBS", 0.0)
+    command = ReproduceFigure(kind="reproduce_figure", figure=figure, scale=1e-4)
+    many = Spread(tmp_path, [], spread_bytes=1)
+    spread, alone = many.report_of(command), command.run(Here())
+    assert len(many.jobs) >= 3
+    assert {job.kind for job in many.jobs} == {"train_dufm"}
+    assert spread.reproduction == alone.reproduction
+    assert spread.training == alone.training
+    assert [layer.metrics for layer in spread.layers] == [layer.metrics for layer in alone.layers]
+
+
+def test_a_training_that_fails_fails_the_figure(tmp_path, monkeypatch):
+    monkeypatch.setattr(experiment, "WORTH_JOBS", 0.0)
+    many = Spread(tmp_path, [], spread_bytes=1, fails=1)
+    with pytest.raises(ChildFailed, match="broken part"):
+        many.report_of(ReproduceFigure(kind="reproduce_figure", figure="fig5", scale=1e-4))
 
 
 def test_what_progress_raises_stops_a_reproduction():
