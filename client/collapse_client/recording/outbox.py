@@ -17,6 +17,8 @@ MOST_BYTES = 128 * 2**20
 """Of parts that may be in memory, waiting to be written."""
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, LAST_PAUSE_SECONDS = 0.5, 30.0, 0.25
 """Between two attempts to send: after the first failure, after many, and while the Recorder is being closed."""
+END_SECONDS = 5.0
+"""For the writing thread to end, which has nothing left to write."""
 
 
 class Outbox:
@@ -32,7 +34,8 @@ class Outbox:
         self._tasks: deque[tuple[Callable[[], Path | None], int]] = deque()
         self._steps: deque[tuple[Path, int]] = deque()
         self._failures = 0
-        self._closing = self._stopped = self._started = False
+        self._closing = self._stopped = False
+        self._writer: threading.Thread | None = None
 
     def write(self, task: Callable[[], Path | None], size: int = 0) -> None:
         """Have a task done that holds `size` bytes; the folder that it gives, if any, is sent."""
@@ -78,20 +81,22 @@ class Outbox:
             self._stopped = True
             self._changed.notify_all()
             left = len(self._steps)
+        if self._writer is not None:  # a thread that frees tensors while the interpreter ends takes the process along
+            self._writer.join(END_SECONDS)
         if left:
             self._troubles.tell(
                 "left",
                 f"{left} recorded step{'s' if left > 1 else ''} could not be sent in time. To send later: "
                 f"collapse push {self._spool}",
             )
-        if not self._started:
+        if self._writer is None:
             self._client.close()
 
     def _start(self) -> None:
-        if not self._started:
-            self._started = True
-            for loop in (self._write_loop, self._send_loop):
-                threading.Thread(target=loop, name=f"collapse{loop.__name__}", daemon=True).start()
+        if self._writer is None:
+            self._writer = threading.Thread(target=self._write_loop, name="collapse_write", daemon=True)
+            self._writer.start()
+            threading.Thread(target=self._send_loop, name="collapse_send", daemon=True).start()
 
     def _write_loop(self) -> None:
         while True:
