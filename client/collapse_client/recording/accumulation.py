@@ -132,7 +132,7 @@ class MomentsOfLayers:
         # Features are float32 at best in most trainings: differences of them need not be finer.
         deviations = self._exact if values[0].dtype == torch.float64 else self._deviations
         block = _Block(
-            dict(zip(names, (value.shape[1] for value in values))),
+            {name: values[index].shape[1] for index, name in enumerate(names)},
             Moments(
                 num_classes=self._num_classes,
                 dim=sum(value.shape[1] for value in values),
@@ -161,14 +161,13 @@ class _Block:
 
     def __init__(self, dims: Mapping[str, int], together: Moments, *, second_moments: str) -> None:
         self._dims, self._together = dims, together
-        self._places = []
+        self._places: dict[str, slice] = {}
         start = 0
-        for dim in dims.values():
-            self._places.append(slice(start, start + dim))
+        for name, dim in dims.items():
+            self._places[name] = slice(start, start + dim)
             start += dim
-        matrix = second_moments == "matrix"
-        device = together.shift.device
-        self._products = [GramSum(dim, device=device) if matrix else None for dim in dims.values()]
+        device, matrix = together.shift.device, second_moments == "matrix"
+        self._products = {name: GramSum(dim, device=device) for name, dim in dims.items()} if matrix else {}
         self._squares = together.shift.new_zeros(len(together.counts), len(dims))
         self._sums = torch.empty(0)
         self._norms: list[Tensor] = []
@@ -182,16 +181,17 @@ class _Block:
             self._sums = torch.zeros_like(self._together.sums, dtype=relative.dtype)
         add_by_class(self._sums, relative, indices)
         self._norms.append(self._norms_of(relative))
-        for products, place in zip(self._products, self._places):
-            if products is not None:
-                products.add(relative[:, place].double())
+        for name, products in self._products.items():
+            products.add(relative[:, self._places[name]].double())
 
     def _norms_of(self, relative: Tensor) -> Tensor:
         """Of each sample in each layer, (n, layers)."""
         if len(set(self._dims.values())) == 1:
             norms: Tensor = torch.linalg.vector_norm(relative.view(len(relative), len(self._dims), -1), dim=2)
             return norms
-        return torch.stack([torch.linalg.vector_norm(relative[:, place], dim=1) for place in self._places], dim=1)
+        return torch.stack(
+            [torch.linalg.vector_norm(relative[:, place], dim=1) for place in self._places.values()], dim=1
+        )
 
     def settle(self, indices: Tensor) -> None:
         """Add to the moments what came since the last time, of samples of these classes."""
@@ -208,9 +208,9 @@ class _Block:
     def moments(self) -> Iterator[tuple[str, Moments]]:
         """Those of each layer."""
         whole = self._together
-        for index, (name, place) in enumerate(zip(self._dims, self._places)):
+        for index, (name, place) in enumerate(self._places.items()):
             own = Moments(num_classes=len(whole.counts), dim=self._dims[name], device=whole.shift.device)
-            own.counts, own.squares, own.products = whole.counts, self._squares[:, index], self._products[index]
+            own.counts, own.squares, own.products = whole.counts, self._squares[:, index], self._products.get(name)
             own.shift, own.sums = whole.shift[:, place], whole.sums[:, place]
             yield name, own
 
