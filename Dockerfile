@@ -1,16 +1,22 @@
 # syntax=docker/dockerfile:1
 # Two images: `docker build --target api .` (without torch) and `docker build --target worker .` (with torch).
 
-FROM python:3.11-slim-bookworm AS python
+FROM python:3.11.14-slim-bookworm AS python
 ENV PYTHONUNBUFFERED=1 PATH=/opt/collapse/bin:$PATH
 
 FROM python AS environment
 ENV PIP_CACHE_DIR=/pip-cache
 RUN python -m venv /opt/collapse
 WORKDIR /source
-COPY constraints.txt .
+COPY constraints.txt pyproject.toml ./
+# What pyproject.toml asks for, as requirements: installed before the sources are copied, so that a change in these does
+# not load hundreds of megabytes again.
+RUN python -c "import tomllib; project = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
+    write = lambda name, wanted: open(name, 'w').write('\n'.join(text for text in wanted if text != 'collapse-client')); \
+    write('api.txt', project['dependencies']); write('worker.txt', project['optional-dependencies']['worker'])"
 
 FROM environment AS api-environment
+RUN --mount=type=cache,target=/pip-cache pip install -c constraints.txt -r api.txt
 COPY . .
 RUN --mount=type=cache,target=/pip-cache pip install -c constraints.txt ./client .
 
@@ -18,8 +24,8 @@ FROM environment AS worker-environment
 # constraints.txt pins the version of torch, the index its build. The default index has the CUDA build, which computes on
 # CPUs too; for a worker without a GPU, give PyTorch's index of CPU builds and save gigabytes.
 ARG TORCH_INDEX_URL=""
-# Before the sources are copied: a change in them shall not load gigabytes again.
 RUN --mount=type=cache,target=/pip-cache pip install -c constraints.txt ${TORCH_INDEX_URL:+--extra-index-url "$TORCH_INDEX_URL"} torch
+RUN --mount=type=cache,target=/pip-cache pip install -c constraints.txt -r api.txt -r worker.txt
 COPY . .
 RUN --mount=type=cache,target=/pip-cache pip install -c constraints.txt ./client '.[worker]'
 

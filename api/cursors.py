@@ -2,7 +2,7 @@
 
 import base64
 import binascii
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated
 
 from fastapi import Query
@@ -17,6 +17,14 @@ def cursor_after(moment: datetime, name: str) -> str:
     return base64.urlsafe_b64encode(f"{moment.isoformat()} {name}".encode()).decode()
 
 
+def in_utc(moment: datetime) -> datetime | None:
+    """The same moment in UTC; None without a zone, or where UTC has no such year."""
+    try:
+        return moment.astimezone(UTC) if moment.tzinfo else None
+    except OverflowError:
+        return None
+
+
 def position(cursor: str) -> tuple[datetime, str]:
     """Time and name in a cursor; 422 where it is none of ours.
 
@@ -25,10 +33,10 @@ def position(cursor: str) -> tuple[datetime, str]:
     """
     try:
         written, _, name = base64.urlsafe_b64decode(cursor).decode().partition(" ")
-        moment = datetime.fromisoformat(written)
+        moment = in_utc(datetime.fromisoformat(written))
     except (ValueError, binascii.Error):
         moment = None
-    if moment is None or moment.tzinfo is None or not name or "\0" in name:
+    if moment is None or not name or "\0" in name:
         raise invalid_field(
             "/query/cursor", "not a cursor of this service; pass next_cursor of the page before, as it came"
         )

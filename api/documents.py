@@ -32,20 +32,32 @@ DESCRIPTIONS = {
     304: "Not changed since the version in If-None-Match",
     400: "Unreadable request",
     401: "No or wrong key",
-    404: "Unknown",
+    403: "The key lacks a scope",
+    404: "Unknown, or somebody else's",
     408: "The body came too slowly",
     409: "Not in this state",
     413: "Body over the limit",
     415: "Neither safetensors nor npz",
     422: "Readable, but wrong",
-    503: "Broker or database away",
+    429: "Too many requests (`rate_limited`), or more than the owner may have (`quota_exceeded`); see Retry-After",
+    503: "Broker, database or store of files away",
     507: "Disk full",
 }
 
 
+_SECONDS = {"description": "seconds", "schema": {"type": "integer", "minimum": 1}}
+HEADERS: dict[int, dict[str, Any]] = {
+    401: {"headers": {"WWW-Authenticate": {"schema": {"type": "string"}}}},
+    429: {"headers": {"Retry-After": _SECONDS}},
+    503: {"headers": {"Retry-After": _SECONDS}},
+}
+ALWAYS = frozenset({401, 403, 422, 429, 503})
+
+
 def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The problems that a route can answer with, besides those that every route can."""
-    return {status: {"model": Problem, "description": DESCRIPTIONS[status]} for status in {*statuses, 401, 422, 503}}
+    described = {status: {"model": Problem, "description": DESCRIPTIONS[status]} for status in ALWAYS.union(statuses)}
+    return {status: {**answer, **HEADERS.get(status, {})} for status, answer in described.items()}
 
 
 def document_problems(app: FastAPI) -> None:

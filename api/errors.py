@@ -12,9 +12,20 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field, ValidationError
 from starlette.exceptions import HTTPException
 
+from api.allowed import allowed_methods
 from api.pointers import FieldError, field_errors
 from collapse_client.format import FormatError
-from jobs.errors import Conflict, IdempotencyKeyReused, JobsError, NotFound, StorageFull, TooLarge, Unavailable
+from jobs.errors import (
+    ClaimLost,
+    Conflict,
+    IdempotencyKeyReused,
+    JobsError,
+    NotFound,
+    QuotaExceeded,
+    StorageFull,
+    TooLarge,
+    Unavailable,
+)
 
 logger = structlog.get_logger()
 MEDIA_TYPE = "application/problem+json"
@@ -25,7 +36,9 @@ STATUS_OF_ERROR: Mapping[type[JobsError], int] = {
     Conflict: 409,
     IdempotencyKeyReused: 422,
     TooLarge: 422,
+    QuotaExceeded: 429,
     Unavailable: 503,
+    ClaimLost: 503,
     StorageFull: 507,
 }
 STATUS_OF_FORMAT_ERROR = {"unsupported_format": 415, "unsafe_file": 422, "invalid_features": 422}
@@ -44,6 +57,7 @@ CODE_OF_STATUS = {
 DETAIL_OF_STATUS = {
     404: "There is nothing at this address. The service's OpenAPI document at /openapi.json lists what there is.",
     405: "This address does not take that method; the Allow header lists those it takes.",
+    408: "The body came too slowly. Nothing was changed; send again.",
     413: "The body is larger than this address takes. Nothing was kept.",
 }
 
@@ -130,7 +144,8 @@ def add_error_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(JobsError)
     def jobs_error(request: Request, error: JobsError) -> JSONResponse:
-        return problem(request, STATUS_OF_ERROR[type(error)], error.code, error.detail)
+        again = {"Retry-After": str(error.retry_after_seconds)} if isinstance(error, QuotaExceeded) else None
+        return problem(request, STATUS_OF_ERROR[type(error)], error.code, error.detail, headers=again)
 
     @app.exception_handler(FormatError)
     def format_error(request: Request, error: FormatError) -> JSONResponse:
@@ -147,7 +162,10 @@ def add_error_handlers(app: FastAPI) -> None:
     def http_error(request: Request, error: HTTPException) -> JSONResponse:
         status = error.status_code
         detail = DETAIL_OF_STATUS.get(status, str(error.detail))
-        return problem(request, status, CODE_OF_STATUS.get(status, "http_error"), detail, headers=error.headers)
+        headers = dict(error.headers or {})
+        if status == 405 and (allowed := allowed_methods(app, request.url.path)):
+            headers["Allow"] = ", ".join(allowed)
+        return problem(request, status, CODE_OF_STATUS.get(status, "http_error"), detail, headers=headers)
 
     @app.exception_handler(Exception)
     def unexpected(request: Request, error: Exception) -> JSONResponse:

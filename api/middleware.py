@@ -49,6 +49,8 @@ class RequestMiddleware:
                     path=scope["path"],
                     status=status,
                     duration_seconds=round(seconds, 4),
+                    # Known once the key was looked at.
+                    owner=scope["state"].get("owner"),
                 )
 
 

@@ -1,13 +1,12 @@
 """What routes work with: built once by `app.py`, handed to routes as a dependency."""
 
-import secrets
 from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import Depends, Request
 
-from api.errors import ApiError
 from api.plots import Plots
+from api.rate_limits import RateLimits
 from api.telemetry import Telemetry
 from api.vega import VegaScript
 from api.watch import JobWatcher
@@ -15,7 +14,7 @@ from jobs.artifacts import Artifacts
 from jobs.feature_sets import FeatureSets
 from jobs.queue import Queue
 from jobs.settings import Settings
-from jobs.store import Database, JobStore, RepairStore, RunStore, WorkerStore
+from jobs.store import AuditStore, Database, JobStore, KeyStore, QuotaStore, RepairStore, WorkerStore
 
 
 @dataclass(frozen=True)
@@ -25,12 +24,15 @@ class Services:
     settings: Settings
     database: Database
     jobs: JobStore
-    runs: RunStore
+    keys: KeyStore
+    quotas: QuotaStore
+    audit: AuditStore
     repair: RepairStore
     workers: WorkerStore
     feature_sets: FeatureSets
     artifacts: Artifacts
     queue: Queue
+    rate_limits: RateLimits
     watcher: JobWatcher
     telemetry: Telemetry
     plots: Plots
@@ -45,18 +47,3 @@ def _services(request: Request) -> Services:
 
 
 ServicesDependency = Annotated[Services, Depends(_services)]
-
-
-def require_key(request: Request, services: ServicesDependency) -> None:
-    """Where a key is set, let nobody in without it."""
-    expected = services.settings.api_key
-    if expected is None:
-        return
-    given = request.headers.get("authorization", "").removeprefix("Bearer ")
-    if not secrets.compare_digest(given.encode(), expected.get_secret_value().encode()):
-        raise ApiError(
-            401,
-            "unauthorized",
-            "Send the service's key as 'Authorization: Bearer <key>'.",
-            headers={"WWW-Authenticate": "Bearer"},
-        )

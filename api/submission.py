@@ -7,16 +7,20 @@ from collections.abc import Sequence
 from typing import Annotated, Any, Union
 
 from fastapi import Header
+from opentelemetry import trace
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, create_model
 
 from analysis.commands import PUBLIC_KINDS, Command, MeasureCollapse
 from api.errors import invalid_field, validation_problem
-from api.ids import known_features_id
+from api.ids import features_of
+from api.lifetimes import Lifetime
 from api.services import Services
 from jobs.errors import Unavailable
 from jobs.routing import placement
 from jobs.store import NewJob
 from jobs.tables import Job
+from jobs.tracing import tracer
+from jobs.trail import current_trail
 
 LONGEST_WAIT_SECONDS = 60
 LARGEST_INTEGER = 2**63 - 1
@@ -57,6 +61,11 @@ class Labels(BaseModel):
     run: RunName | None = Field(default=None, description="name of the training that the features come from")
     step: Step | None = Field(default=None, description="epoch or step of that training")
     tags: Annotated[tuple[Tag, ...], Field(max_length=32)] = ()
+    expires_in_seconds: Lifetime | None = Field(
+        default=None,
+        description="the job is deleted with its report, files and children so long after its submission, once it has "
+        "ended; without it, as the service is set",
+    )
 
 
 def _body_of(kind: type[Command]) -> type[Labels]:
@@ -79,8 +88,15 @@ def command_of(submission: Any) -> Command:
         raise validation_problem(error) from error
 
 
+@tracer.start_as_current_span("job")
 def submit(
-    services: Services, command: Command, labels: Labels, *, idempotency_key: str | None, content: str | None = None
+    services: Services,
+    owner: str,
+    command: Command,
+    labels: Labels,
+    *,
+    idempotency_key: str | None,
+    content: str | None = None,
 ) -> tuple[Job, bool]:
     """Commit the job, then ring the bell; (job, whether it is new).
 
@@ -88,8 +104,9 @@ def submit(
     """
     services.queue.require_broker()
     parameters = command.model_dump(mode="json")
-    features_id = check_features(services, command)
+    features_id = check_features(services, owner, command)
     workers = services.workers.present()
+    trail = current_trail()
 
     def place(command: Command) -> dict[str, Any]:
         outline = services.feature_sets.outline(features_id) if features_id else None
@@ -101,13 +118,21 @@ def submit(
             parameters=child.model_dump(mode="json"),
             run=labels.run,
             tags=labels.tags,
+            trail=trail,
             **place(child),
         )
         for child in command.children()
     ]
-    asked = {**labels.model_dump(mode="json"), **parameters, **({"features": content} if content else {})}
+    # What was not there when earlier requests came may not change their fingerprints.
+    unset = {"expires_in_seconds"} if labels.expires_in_seconds is None else None
+    asked = {
+        **labels.model_dump(mode="json", exclude=unset),
+        **parameters,
+        **({"features": content} if content else {}),
+    }
     job, created = services.jobs.create(
         NewJob(
+            owner=owner,
             kind=command.kind,
             parameters=parameters,
             **place(command),
@@ -115,11 +140,14 @@ def submit(
             run=labels.run,
             step=labels.step,
             tags=labels.tags,
+            expires_in_seconds=labels.expires_in_seconds or services.settings.job_retention_seconds,
+            trail=trail,
             children=children,
             idempotency_key=idempotency_key,
             idempotency_fingerprint=hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest(),
         )
     )
+    trace.get_current_span().set_attributes({"collapse.job_id": job.id, "collapse.kind": job.kind})
     if created:
         # A parent waits for its children; whoever ends the last of them sends its message.
         enqueue(services, services.jobs.children(job.id) if children else [job])
@@ -136,11 +164,11 @@ def enqueue(services: Services, jobs: Sequence[Job]) -> None:
             return
 
 
-def check_features(services: Services, command: Command) -> str | None:
-    """The id of the feature set that the command reads, known to be there with the layers that are asked for."""
+def check_features(services: Services, owner: str, command: Command) -> str | None:
+    """The id of the owner's feature set that the command reads, known to be there with the layers asked for."""
     if not isinstance(command, MeasureCollapse):
         return None
-    row = services.feature_sets.store.get(known_features_id(command.features))
+    row = features_of(services, owner, command.features)
     known = [layer["name"] for layer in row.layers or []]
     unknown = [name for name in command.layers or () if row.layers is not None and name not in known]
     if unknown:

@@ -1,33 +1,42 @@
-"""Prometheus: requests of this process, and the state of the jobs as the database has it."""
+"""What the API counts of its requests, uploads and streams, and what `/metrics` tells besides."""
 
-from collections.abc import Iterator
+from prometheus_client import Counter, Gauge, Histogram
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
-from prometheus_client.core import GaugeMetricFamily
-from prometheus_client.registry import Collector
-
-from jobs.errors import Unavailable
-from jobs.store import RepairStore
-from jobs.tables import STATUSES
+from api.standings import Standings
+from jobs.exposition import Exposition
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"})
+BUCKETS = (0.002, 0.005, 0.01, 0.025, 0.1, 0.25, 1.0, 5.0, 30.0)
 
 
 class Telemetry:
-    """The registry behind `/metrics`."""
+    """The metrics of the API processes."""
 
-    def __init__(self, repair: RepairStore) -> None:
-        self.registry = CollectorRegistry()
-        self.registry.register(JobCollector(repair))
+    def __init__(self, exposition: Exposition, standings: Standings) -> None:
+        self._exposition = exposition
         self._seconds = Histogram(
             "collapse_http_request_duration_seconds",
             "Time from request to the end of the response",
             ["method", "route", "status"],
-            registry=self.registry,
+            buckets=BUCKETS,
+            registry=exposition.own,
         )
         self.uploaded_bytes = Counter(
-            "collapse_uploaded_bytes_total", "Bytes of feature files received", registry=self.registry
+            "collapse_uploaded_bytes_total", "Bytes of feature files received", registry=exposition.own
         )
+        self.uploads = Gauge(
+            "collapse_uploads_in_flight",
+            "Bodies that are being received",
+            registry=exposition.own,
+            multiprocess_mode="livesum",
+        )
+        self.listeners = Gauge(
+            "collapse_sse_listeners",
+            "Open streams of job events",
+            registry=exposition.own,
+            multiprocess_mode="livesum",
+        )
+        exposition.told.register(standings)
 
     def observe(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count one request."""
@@ -36,26 +45,4 @@ class Telemetry:
 
     def exposition(self) -> bytes:
         """The text that Prometheus reads."""
-        return generate_latest(self.registry)
-
-
-class JobCollector(Collector):
-    """Counts the jobs when it is asked."""
-
-    def __init__(self, repair: RepairStore) -> None:
-        self._repair = repair
-
-    def collect(self) -> Iterator[GaugeMetricFamily]:
-        """One gauge by status; absent while the database is."""
-        jobs = GaugeMetricFamily("collapse_jobs", "Jobs by status", labels=["status"])
-        try:
-            counts = self._repair.count_by_status()
-        except Unavailable:
-            return
-        for status in STATUSES:
-            jobs.add_metric([status], counts.get(status, 0))
-        yield jobs
-
-    def describe(self) -> Iterator[GaugeMetricFamily]:
-        """Nothing is read at registration."""
-        yield GaugeMetricFamily("collapse_jobs", "Jobs by status", labels=["status"])
+        return self._exposition.text()

@@ -12,9 +12,11 @@ from api.digests import announced_sha256, require_digest
 from api.errors import ApiError
 from api.services import Services
 from collapse_client.format import sniff
+from jobs.errors import QuotaExceeded
 from jobs.files import StagedFile
+from jobs.store.quotas import Bytes
 
-BLOCK_BYTES = 2 * 2**20
+BLOCK_BYTES = 2**20
 SNIFFED_BYTES = 16
 DRAIN_SECONDS = 5.0
 LOWEST_BYTES_PER_SECOND = 1024
@@ -22,8 +24,11 @@ LOWEST_BYTES_PER_SECOND = 1024
 
 
 @asynccontextmanager
-async def received(request: Request, services: Services) -> AsyncIterator[StagedFile]:
-    """The body as a finished staged file, which is removed when the block ends unless it was kept."""
+async def received(request: Request, services: Services, owner: str) -> AsyncIterator[StagedFile]:
+    """The body as a finished staged file, which is removed when the block ends unless it was kept.
+
+    What would be more than the owner may have is refused as soon as that is known.
+    """
     limit = services.settings.max_upload_bytes
     if request.headers.get("content-encoding", "identity") != "identity":
         raise ApiError(415, "unsupported_format", "Send the file as it is, without Content-Encoding.")
@@ -32,14 +37,22 @@ async def received(request: Request, services: Services) -> AsyncIterator[Staged
     body = request.stream()
     if announced.isdigit() and int(announced) > limit:
         await _refuse(request, body, _too_large(limit))
+    room = await run_in_threadpool(services.quotas.bytes_of, owner)
+    try:
+        room.require_room(int(announced) if announced.isdigit() else 0)
+    except QuotaExceeded as error:
+        await _refuse(request, body, error)
     with await run_in_threadpool(services.feature_sets.files.stage) as staged:
-        await _receive(request, body, staged, services)
+        with services.telemetry.uploads.track_inprogress():
+            await _receive(request, body, staged, services, room)
         require_digest(digest, staged.sha256)
         services.telemetry.uploaded_bytes.inc(staged.size_bytes)
         yield staged
 
 
-async def _receive(request: Request, body: AsyncIterator[bytes], staged: StagedFile, services: Services) -> None:
+async def _receive(
+    request: Request, body: AsyncIterator[bytes], staged: StagedFile, services: Services, room: Bytes
+) -> None:
     limit, idle_seconds = services.settings.max_upload_bytes, services.settings.upload_idle_seconds
     now = asyncio.get_running_loop().time
     started = now()
@@ -55,6 +68,7 @@ async def _receive(request: Request, body: AsyncIterator[bytes], staged: StagedF
                 deadline.reschedule(min(now() + idle_seconds, latest))
                 if received_bytes > limit:
                     raise _too_large(limit)
+                room.require_room(received_bytes)
                 if not sniffed and len(block) >= SNIFFED_BYTES:
                     sniff(bytes(block[:SNIFFED_BYTES]))
                     sniffed = True

@@ -121,6 +121,9 @@ class JobView(BaseModel):
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
+    expires_at: datetime | None = Field(
+        default=None, description="when it is deleted, once it has ended; null: when somebody deletes it"
+    )
     attempts: int
     run: str | None
     step: int | None
@@ -146,6 +149,7 @@ class JobView(BaseModel):
             created_at=job.created_at,
             started_at=job.started_at,
             finished_at=job.finished_at,
+            expires_at=job.expires_at,
             attempts=job.attempts,
             run=job.run,
             step=job.step,

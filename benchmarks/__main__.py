@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 
-from benchmarks import client, dufm, metrics, pages, uploads
+from benchmarks import client, cluster, dufm, metrics, pages, uploads
 
 BENCHMARKS: dict[str, Callable[[Sequence[str]], None]] = {
     "metrics": metrics.main,
@@ -20,6 +20,7 @@ BENCHMARKS: dict[str, Callable[[Sequence[str]], None]] = {
     "client": client.main,
     "dufm": dufm.main,
     "pages": pages.main,
+    "cluster": cluster.main,
 }
 
 

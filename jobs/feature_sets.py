@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -20,11 +20,11 @@ from collapse_client.format import (
 )
 from jobs.blobs import Blobs
 from jobs.descriptions import as_json, counts_as_json, from_json
-from jobs.errors import Conflict
+from jobs.errors import Conflict, NotFound
 from jobs.files import StagedFile
 from jobs.settings import Settings
 from jobs.store import Contents, FeaturesStore, StoredFile
-from jobs.tables import Features
+from jobs.tables import OWNER_WITHOUT_KEYS, Features
 
 
 @dataclass(frozen=True)
@@ -44,21 +44,39 @@ class FeatureSets:
         self.blobs = blobs
         self.files = blobs.files
 
-    def add_whole(self, staged: StagedFile, *, layer_order: Sequence[str] | None) -> tuple[Features, bool]:
-        """Validate a finished file and keep it as a set of its own; the same again gives (the first row, False)."""
+    def add_whole(
+        self,
+        staged: StagedFile,
+        *,
+        layer_order: Sequence[str] | None,
+        owner: str = OWNER_WITHOUT_KEYS,
+        retention_seconds: float | None = None,
+    ) -> tuple[Features, bool]:
+        """Validate a finished file and keep it as a set; the same again from its owner gives (the first row, False)."""
         file, description = self._validated(staged)
         check_complete(description)
-        contents = _contents(file.sha256, description, layer_order)
-        with self.files.referring():
-            self.files.keep(staged)
+        contents = _contents(file.sha256, description, layer_order, owner)
+        with self.blobs.put_in_place([staged]):
             return self.store.add_whole(
-                file, contents, layer_order=layer_order, retention_seconds=self.settings.features_retention_seconds
+                file,
+                contents,
+                layer_order=layer_order,
+                retention_seconds=retention_seconds or self.settings.features_retention_seconds,
+                owner=owner,
             )
 
-    def open_set(self, *, layer_order: Sequence[str] | None) -> Features:
+    def open_set(
+        self,
+        *,
+        layer_order: Sequence[str] | None,
+        owner: str = OWNER_WITHOUT_KEYS,
+        retention_seconds: float | None = None,
+    ) -> Features:
         """An empty set that parts can be added to."""
         return self.store.open_set(
-            layer_order=layer_order, retention_seconds=self.settings.open_features_retention_seconds
+            layer_order=layer_order,
+            retention_seconds=retention_seconds or self.settings.open_features_retention_seconds,
+            owner=owner,
         )
 
     def add_part(self, features_id: str, index: int, staged: StagedFile) -> None:
@@ -66,11 +84,10 @@ class FeatureSets:
         file, description = self._validated(staged)
         others = [part for part in self.store.parts(features_id) if part.index != index]
         merge_descriptions([*(from_json(part.description) for part in others), description])
-        with self.files.referring():
-            self.files.keep(staged)
+        with self.blobs.put_in_place([staged]):
             self.store.add_part(features_id, index, file)
 
-    def complete(self, features_id: str) -> Features:
+    def complete(self, features_id: str, *, retention_seconds: float | None = None) -> Features:
         """Close an open set; a set that is complete already stays as it is."""
         row, parts = self.store.get(features_id), self.store.parts(features_id)
         if row.status == "ready":
@@ -86,24 +103,23 @@ class FeatureSets:
         digest = hashlib.sha256("".join(part.sha256 for part in parts).encode()).hexdigest()
         return self.store.complete(
             features_id,
-            _contents(digest, description, row.layer_order),
+            _contents(digest, description, row.layer_order, row.owner),
             num_parts=len(parts),
-            retention_seconds=self.settings.features_retention_seconds,
+            retention_seconds=retention_seconds or self.settings.features_retention_seconds,
         )
 
     def delete(self, features_id: str) -> None:
         """Remove a set, and its blobs where no other set has them."""
-        self.blobs.remove_unreferenced(self.store.delete(features_id))
+        self.blobs.discard(self.store.delete(features_id))
 
     def delete_expired(self) -> int:
         """Remove the sets past their time; how many."""
-        expired = self.store.expired()
-        for features_id in expired:
-            try:
+        deleted = 0
+        for features_id in self.store.expired():
+            with suppress(Conflict, NotFound):  # a job has asked for it since, or another worker was faster
                 self.delete(features_id)
-            except Conflict:
-                continue  # a job has asked for it since
-        return len(expired)
+                deleted += 1
+        return deleted
 
     def outline(self, features_id: str) -> FeaturesOutline:
         """What is known of a ready set without its files."""
@@ -121,7 +137,7 @@ class FeatureSets:
         with ExitStack() as stack:
             parts = []
             for part in self.store.parts(features_id)[first_part:stop_part]:
-                parts.append(self._open_file(self.files.path(part.sha256)))
+                parts.append(self._open_file(stack.enter_context(self.files.lend(part.sha256))))
                 stack.callback(parts[-1].close)
             yield OpenFeatures(layers=layers, parts=tuple(parts))
 
@@ -140,13 +156,14 @@ class FeatureSets:
         return StoredFile(staged.sha256, staged.size_bytes, as_json(description)), description
 
 
-def _contents(sha256: str, description: FeaturesDescription, layer_order: Sequence[str] | None) -> Contents:
+def _contents(sha256: str, description: FeaturesDescription, layer_order: Sequence[str] | None, owner: str) -> Contents:
     found = {layer.name: layer for layer in description.layers}
     order = order_layers(list(found), layer_order) if layer_order else tuple(found)
     return Contents(
         sha256=sha256,
-        # The same bytes in another order of layers are other features: reports list layers in that order.
-        fingerprint=hashlib.sha256(json.dumps([sha256, order]).encode()).hexdigest(),
+        # The same bytes in another order of layers are other features: reports list layers in that order. Those of
+        # another owner, too: nobody learns what others have sent.
+        fingerprint=hashlib.sha256(json.dumps([sha256, order, *([owner] if owner else [])]).encode()).hexdigest(),
         num_samples=description.num_samples,
         class_counts=counts_as_json(description.class_counts),
         layers=[asdict(found[name]) for name in order],

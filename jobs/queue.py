@@ -6,9 +6,11 @@ from typing import Any
 import redis
 from celery import Celery
 from kombu.exceptions import OperationalError
+from opentelemetry.trace import SpanKind
 
 from jobs.errors import Unavailable
 from jobs.tables import CPU, QUEUES
+from jobs.tracing import tracer
 
 TASK = "run_job"
 BROKER_SECONDS = 2
@@ -38,16 +40,19 @@ def create_celery(broker_url: str) -> Celery:
     return app
 
 
+def connect(broker_url: str, *, seconds: float) -> redis.Redis:
+    """The broker for other things than messages; nothing takes longer than so many seconds. Connects to nothing yet."""
+    # kombu writes a Unix socket as redis+socket://, redis-py as unix://.
+    url = broker_url.replace("redis+socket://", "unix://").replace("?virtual_host=", "?db=")
+    return redis.Redis.from_url(url, socket_timeout=seconds, socket_connect_timeout=seconds, retry=None)
+
+
 class Queue:
     """Sends jobs to workers, and tells whether broker and workers are there."""
 
     def __init__(self, celery: Celery) -> None:
         self.celery = celery
-        # kombu writes a Unix socket as redis+socket://, redis-py as unix://.
-        url = celery.conf.broker_url.replace("redis+socket://", "unix://").replace("?virtual_host=", "?db=")
-        self._redis = redis.Redis.from_url(
-            url, socket_timeout=BROKER_SECONDS, socket_connect_timeout=BROKER_SECONDS, retry=None
-        )
+        self._redis = connect(celery.conf.broker_url, seconds=BROKER_SECONDS)
 
     def require_broker(self) -> None:
         """Raise `Unavailable` unless the broker answers."""
@@ -59,7 +64,8 @@ class Queue:
     def enqueue(self, job_id: str, queue: str = CPU) -> None:
         """Send the message to a class of workers; `Unavailable` if the broker does not take it: the sweep will."""
         try:
-            self.celery.send_task(TASK, args=[job_id], task_id=job_id, queue=queue, retry=False)
+            with tracer.start_as_current_span("enqueue", kind=SpanKind.PRODUCER, attributes={"queue": queue}):
+                self.celery.send_task(TASK, args=[job_id], task_id=job_id, queue=queue, retry=False)
         except (OperationalError, redis.RedisError, OSError) as error:
             raise _unavailable() from error
 
@@ -70,6 +76,13 @@ class Queue:
         except (redis.RedisError, OSError) as error:
             raise _unavailable() from error
         return {json.loads(message)["headers"]["id"] for message in messages}
+
+    def depths(self) -> dict[str, int]:
+        """How many messages lie in each queue."""
+        try:
+            return {queue: int(self._redis.llen(queue)) for queue in QUEUES}
+        except (redis.RedisError, OSError) as error:
+            raise _unavailable() from error
 
     def worker_answers(self) -> bool:
         """Whether a worker answers a ping over the broker."""

@@ -1,8 +1,10 @@
 """Settings: read once from the environment (prefix COLLAPSE_) by a composition root, then passed down, frozen."""
 
+import importlib.util
 from pathlib import Path
+from typing import Literal
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 GIBIBYTE = 2**30
@@ -23,7 +25,11 @@ class Settings(BaseSettings):
     broker_binary: Path | None = None
     """The valkey-server or redis-server that `collapse serve` runs when no broker URL is set; else it looks for one."""
     api_key: SecretStr | None = None
-    """When set, every request under /v1 must carry `Authorization: Bearer <key>`."""
+    """The operator's own key, beside those of `collapse keys`: `Authorization: Bearer <key>`."""
+    requests_per_minute: int | None = Field(None, ge=1)
+    """Of each key that has no limit of its own, and of each address where there are no keys."""
+    audit_retention_seconds: float = Field(365 * 86400, gt=0)
+    """How long it is known who changed what."""
 
     max_connections: int = Field(512, ge=1)
     """Connections to one API process; those beyond are answered 503."""
@@ -31,10 +37,22 @@ class Settings(BaseSettings):
     """Limit of one request body, and of what an archive may inflate to."""
     upload_idle_seconds: float = Field(30.0, gt=0)
     """A sender that sends nothing for so long is dropped."""
+    blob_url: str | None = Field(None, pattern=r"^s3://[^/]+(/.*)?$")
+    """s3://BUCKET or s3://BUCKET/PREFIX: where files are kept, for processes on several hosts; without it a folder."""
+    blob_endpoint: str | None = Field(None, pattern=r"^https?://")
+    """Of an S3 server that is not Amazon's; without it and the next three, what AWS_* in the environment says."""
+    blob_access_key_id: SecretStr | None = None
+    blob_secret_access_key: SecretStr | None = None
+    blob_region: str | None = None
+    blob_cache_bytes: int = Field(20 * GIBIBYTE, gt=0)
+    """Copies of what lies in the bucket, on each host, in its data folder."""
     features_retention_seconds: float = Field(30 * 86400, gt=0)
+    """How long a feature set is kept whose upload does not say."""
     open_features_retention_seconds: float = Field(86400, gt=0)
+    job_retention_seconds: float | None = Field(None, gt=0)
+    """How long after its submission a job is kept whose request does not say; without it, until somebody deletes it."""
     blob_grace_seconds: float = Field(3600, ge=0)
-    """How long an unreferenced blob is kept: longer than any upload takes from its rename to its row."""
+    """How long a file is kept that turns up in the store and that the database knows nothing of."""
 
     lease_seconds: float = Field(10.0, gt=0)
     """A running job whose lease is not renewed for so long is handed to another worker."""
@@ -62,6 +80,24 @@ class Settings(BaseSettings):
     worker_max_tasks: int = Field(200, ge=1)
     """A worker's child process is replaced after so many jobs."""
 
+    metrics_dir: Path | None = None
+    """Where the processes of this host share their numbers, so that `/metrics` of one tells those of all."""
+    worker_metrics_port: int | None = Field(None, ge=1, le=65535)
+    """Where a worker tells the numbers of its host, one that runs no API; several workers of a host may share it."""
+    worker_metrics_host: str = "127.0.0.1"
+    otlp_endpoint: str | None = Field(None, pattern=r"^https?://")
+    """Where traces are sent (OTLP over HTTP; `/v1/traces` is appended); without it there are none."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["json", "text"] | None = None
+    """`json`: an object a line; `text`: for people. Without it, text where standard error is a terminal."""
+
+    @field_validator("otlp_endpoint")
+    @classmethod
+    def _exporter_is_there(cls, endpoint: str | None) -> str | None:
+        if endpoint is not None and not importlib.util.find_spec("opentelemetry.exporter"):
+            raise ValueError("traces need more than is installed: pip install 'collapse-service[otel]'")
+        return endpoint
+
     @property
     def database(self) -> str:
         """The SQLAlchemy URL in force."""
@@ -69,5 +105,5 @@ class Settings(BaseSettings):
 
     @property
     def blob_folder(self) -> Path:
-        """Where uploaded files lie, one per SHA-256."""
+        """Where bodies are received; and where files lie, one per SHA-256, or copies of those in the bucket."""
         return self.data_dir / "blobs"

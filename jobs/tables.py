@@ -105,10 +105,11 @@ class ApiKey(Base):
     expires_at: Mapped[datetime | None]
     revoked_at: Mapped[datetime | None]
     max_bytes: Mapped[int | None]
-    """of feature sets; like the other limits, of all keys of the owner together, and without a limit if null"""
+    """of feature sets; like the limits of jobs, for all that the owner has, and without a limit if null"""
     max_queued_jobs: Mapped[int | None]
     max_running_jobs: Mapped[int | None]
     requests_per_minute: Mapped[int | None]
+    """with this key alone"""
 
 
 class AuditEntry(Base):
@@ -202,7 +203,7 @@ class Job(Base):
     status: Mapped[str]
     parameters: Mapped[dict[str, Any]]
     features_id: Mapped[str | None] = mapped_column(ForeignKey("features.id", ondelete="SET NULL"), index=True)
-    run: Mapped[str | None] = mapped_column(index=True)
+    run: Mapped[str | None]
     step: Mapped[int | None]
     tags: Mapped[list[Any]]
     version: Mapped[int] = mapped_column(default=1)
@@ -251,6 +252,8 @@ class Job(Base):
     __table_args__ = (
         UniqueConstraint("owner", "idempotency_key"),
         Index("ix_jobs_owner_created_at_id", "owner", "created_at", "id"),
+        # By owner first: whether others have a run of this name is no matter of time.
+        Index("ix_jobs_owner_run", "owner", "run"),
         Index("ix_jobs_status_queued_at", "status", "queued_at"),
         Index("ix_jobs_status_lease_expires_at", "status", "lease_expires_at"),
     )

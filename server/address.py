@@ -7,6 +7,7 @@ import time
 
 from jobs.settings import Settings
 from server.errors import StartRefused
+from server.keys import has_active_key
 
 BACKLOG = 2048
 PATIENCE_SECONDS = 10.0
@@ -16,17 +17,18 @@ def listen(host: str, port: int, settings: Settings) -> socket.socket:
     """Bind and listen; port 0 takes a free one.
 
     Raises:
-        StartRefused: if the address is unknown, taken, or open to other machines without an API key.
+        StartRefused: if the address is unknown, taken, or open to other machines without an API key: the operator's
+            in the settings, or an active one in the database.
 
     """
     try:
         family, _, _, _, address = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM)[0]
     except OSError as error:
         raise StartRefused(f"{host!r} is no address of this machine ({error}). Use --host 127.0.0.1.") from error
-    if settings.api_key is None and not ipaddress.ip_address(address[0]).is_loopback:
+    if not ipaddress.ip_address(address[0]).is_loopback and settings.api_key is None and not has_active_key(settings):
         raise StartRefused(
-            f"On {host} other machines could use the service without a key. "
-            "Set COLLAPSE_API_KEY to a long random secret (openssl rand -hex 32), or stay on --host 127.0.0.1."
+            f"On {host} other machines could use the service without a key. Make one (collapse keys create), or set "
+            "COLLAPSE_API_KEY to a long random secret (openssl rand -hex 32), or stay on --host 127.0.0.1."
         )
     try:
         return socket.create_server(address[:2], family=family, backlog=BACKLOG)

@@ -7,6 +7,7 @@ import sys
 import uvicorn
 
 from jobs.settings import Settings
+from server.patience import ImpatientProtocol
 
 APPLICATION = "api.app:create_app"
 HEADER_BYTES = 64 * 1024
@@ -20,7 +21,7 @@ def run_api(settings: Settings, listener: socket.socket) -> None:
         APPLICATION,
         factory=True,
         loop="asyncio",
-        http="h11",  # httptools takes a header of 32 MiB
+        http=ImpatientProtocol,  # on h11: httptools takes a header of 32 MiB
         ws="none",
         lifespan="on",
         log_config=None,  # the application configures the logs of the process

@@ -1,4 +1,6 @@
-"""The service's commands: serve, api, worker, migrate. `collapse` takes them in through the group collapse.commands.
+"""The service's commands: serve, api, worker, migrate, keys, gc, doctor, backup, restore.
+
+`collapse` takes them in by the group collapse.commands.
 
 What a command needs is imported when it runs: `collapse` loads this module for every command of the client as well.
 """
@@ -13,6 +15,9 @@ from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from server.keys import add_keys
+from server.storage import add_storage_commands
 
 if TYPE_CHECKING:
     from jobs.settings import Settings
@@ -30,7 +35,7 @@ def service_version() -> str:
 
 
 def add_commands(subparsers: Subparsers) -> None:
-    """Add serve, api, worker and migrate; each sets `handler`, from the arguments to the exit code."""
+    """Add them all; each sets `handler`, from the arguments to the exit code."""
     serve = _add(subparsers, "serve", _serve, "Run the whole service: broker, database, API and workers.")
     _add_address(serve)
     serve.add_argument(
@@ -43,6 +48,9 @@ def add_commands(subparsers: Subparsers) -> None:
     _add(subparsers, "worker", _worker, "Run one worker process.")
     migrate = _add(subparsers, "migrate", _migrate, "Upgrade the database to the service's schema.")
     migrate.add_argument("--revision", default="head", help="an Alembic revision (default: %(default)s)")
+    keys = subparsers.add_parser("keys", help="Make, list and revoke keys of the API.")
+    add_keys(keys.add_subparsers(metavar="COMMAND", required=True), _add)
+    add_storage_commands(subparsers, _add)
 
 
 def _add(subparsers: Subparsers, name: str, run: Run, text: str) -> argparse.ArgumentParser:
@@ -97,7 +105,7 @@ def _serve(settings: Settings, arguments: argparse.Namespace) -> int:
     from jobs.logs import configure_logs
     from server.serve import serve
 
-    configure_logs()
+    configure_logs(settings)
     return serve(
         settings, host=arguments.host, port=arguments.port, data_dir=arguments.data_dir, workers=arguments.workers
     )
@@ -106,7 +114,9 @@ def _serve(settings: Settings, arguments: argparse.Namespace) -> int:
 def _api(settings: Settings, arguments: argparse.Namespace) -> int:
     from server.address import listen
     from server.asgi import run_api
+    from server.numbers import numbers_of_host
 
+    os.environ["COLLAPSE_METRICS_DIR"] = str(numbers_of_host(settings))
     if arguments.fd is not None:
         listener = socket.socket(fileno=arguments.fd)
     else:
@@ -116,6 +126,9 @@ def _api(settings: Settings, arguments: argparse.Namespace) -> int:
 
 
 def _worker(settings: Settings, arguments: argparse.Namespace) -> int:
+    from server.numbers import numbers_of_host
+
+    os.environ["COLLAPSE_METRICS_DIR"] = str(numbers_of_host(settings))
     os.execv(sys.executable, [sys.executable, "-m", "worker"])
 
 

@@ -4,10 +4,14 @@ from importlib import resources
 
 from alembic import command
 from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
+from jobs.store import Database
+from jobs.store.database import unavailable_when_away
 from server.errors import StartRefused
 
 
@@ -45,3 +49,14 @@ def alembic_config(url: str) -> Config:
     # The parser takes % for an interpolation; passwords in URLs are full of it.
     config.set_main_option("sqlalchemy.url", url.replace("%", "%%"))
     return config
+
+
+def head_revision() -> str | None:
+    """The newest revision that this service knows."""
+    return ScriptDirectory.from_config(alembic_config("sqlite://")).get_current_head()
+
+
+def revision_of(database: Database) -> str | None:
+    """The revision that a database is at; None if it has none of our tables."""
+    with unavailable_when_away(), database.engine.connect() as connection:
+        return MigrationContext.configure(connection).get_current_revision()

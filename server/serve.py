@@ -12,8 +12,10 @@ from jobs.settings import Settings
 from server import embedded
 from server.address import Readiness, listen, url_of
 from server.children import Child
+from server.devices import count_gpus, devices_of
 from server.errors import StartRefused
 from server.lock import DataFolderLock
+from server.numbers import numbers_of_service
 from server.supervisor import Supervisor, run_to_end, signals_taken_up_later
 
 COMMAND = (sys.executable, "-m", "server")
@@ -26,7 +28,8 @@ def serve(settings: Settings, *, host: str, port: int, data_dir: Path | None, wo
         StartRefused: if it cannot start; then nothing is left running.
 
     """
-    folder = (data_dir or default_folder(settings)).expanduser().absolute()
+    folder = folder_of(settings, data_dir)
+    settings = settings.model_copy(update={"data_dir": folder})
     with (
         DataFolderLock(folder) as lock,
         closing(listen(host, port, settings)) as listener,
@@ -35,8 +38,8 @@ def serve(settings: Settings, *, host: str, port: int, data_dir: Path | None, wo
     ):
         environment = _environment(settings, folder, broker_url, workers=workers)
 
-        def child(name: str, *command: str, descriptors: tuple[int, ...] = ()) -> Child:
-            return Child(name, command, environment, descriptors=(lock.descriptor, *descriptors))
+        def child(name: str, *command: str, descriptors: tuple[int, ...] = (), **own: str) -> Child:
+            return Child(name, command, {**environment, **own}, descriptors=(lock.descriptor, *descriptors))
 
         migrated = run_to_end(child("migrate", *COMMAND, "migrate"))
         if migrated is None:  # asked to stop
@@ -45,7 +48,10 @@ def serve(settings: Settings, *, host: str, port: int, data_dir: Path | None, wo
             raise StartRefused("The database could not be migrated; the lines above say why. Nothing was started.")
         socket_number = listener.fileno()
         stages = [
-            [child(f"worker-{number}", *COMMAND, "worker") for number in range(1, workers + 1)],
+            [
+                child(f"worker-{number}", *COMMAND, "worker", COLLAPSE_DEVICE=device)
+                for number, device in enumerate(devices_of(settings, workers=workers, gpus=count_gpus()), 1)
+            ],
             [child("api", *COMMAND, "api", "--fd", str(socket_number), descriptors=(socket_number,))],
             [child("broker", *broker_command)] if broker_command else [],
         ]
@@ -60,6 +66,7 @@ def _environment(settings: Settings, folder: Path, broker_url: str, *, workers: 
     own = {
         "COLLAPSE_DATA_DIR": str(folder),
         "COLLAPSE_BROKER_URL": broker_url,
+        "COLLAPSE_METRICS_DIR": str(numbers_of_service(settings, folder)),
         "COLLAPSE_WORKER_MEMORY_BYTES": str(memory),
     }
     # A folder `server` or `jobs` in the user's current directory must not come before ours.
@@ -81,6 +88,11 @@ def _broker(settings: Settings, folder: Path) -> Iterator[tuple[str, list[str]]]
     finally:
         if address.parent != data:
             shutil.rmtree(address.parent)
+
+
+def folder_of(settings: Settings, data_dir: Path | None) -> Path:
+    """The data folder that is named on the command line, or else in the settings, or else the user's."""
+    return (data_dir or default_folder(settings)).expanduser().absolute()
 
 
 def default_folder(settings: Settings) -> Path:

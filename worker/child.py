@@ -1,6 +1,7 @@
 """The composition root of the child process: what a worker computes with, built once, where torch lives."""
 
 import os
+import resource
 import signal
 import threading
 from functools import cache
@@ -12,14 +13,18 @@ from celery import shared_task, signals
 
 from jobs.artifacts import Artifacts
 from jobs.blobs import Blobs
+from jobs.exposition import Exposition
 from jobs.feature_sets import FeatureSets
-from jobs.files import FileStore
+from jobs.files import PATIENCE_OF_WORKERS_SECONDS, open_file_store
 from jobs.logs import configure_logs
 from jobs.queue import TASK, Queue, create_celery
 from jobs.settings import Settings
 from jobs.store import BlobStore, Database, FeaturesStore, JobStore, WorkerStore
+from jobs.tracing import configure_tracing, send_the_rest
+from worker.gpu_memory import watch_gpu_memory
 from worker.machine import look_around
 from worker.run import Runner
+from worker.telemetry import JobTelemetry
 
 STOP_SIGNAL = signal.SIGUSR2
 """What the parent sends when it is being stopped: the running job goes back to the queue."""
@@ -46,7 +51,8 @@ def runner() -> Runner:
     machine = look_around(settings)
     memory_bytes = memory_of_device(device) or machine.memory_bytes
     WorkerStore(database).arrive(machine.name, device=device, queues=machine.queues, memory_bytes=memory_bytes)
-    blobs = Blobs(FileStore(settings.blob_folder), BlobStore(database))
+    files = open_file_store(settings, patience_seconds=PATIENCE_OF_WORKERS_SECONDS)
+    blobs = Blobs(files, BlobStore(database))
     return Runner(
         settings=settings,
         jobs=jobs,
@@ -57,7 +63,17 @@ def runner() -> Runner:
         memory_bytes=memory_bytes,
         service_version=version("collapse-service"),
         stopping=_stopping,
+        telemetry=create_telemetry(settings, database, device),
     )
+
+
+def create_telemetry(settings: Settings, database: Database, device: str) -> JobTelemetry:
+    """What this process counts, for whoever tells the numbers of this host."""
+    exposition = Exposition(settings.metrics_dir)
+    exposition.count_connections(database)
+    if device.startswith("cuda"):
+        watch_gpu_memory(exposition.own, device)
+    return JobTelemetry(exposition.own)
 
 
 def prepare_torch(settings: Settings) -> str:
@@ -80,11 +96,25 @@ def memory_of_device(device: str) -> int | None:
     return int(SHARE_OF_GPU * total)
 
 
+@signals.setup_logging.connect
+def _leave_logs_alone(**_: Any) -> None:
+    """Celery sets none up where somebody says that they do."""
+
+
 @signals.worker_process_init.connect
 def _start_child(**_: Any) -> None:
-    configure_logs()
+    settings = Settings()
+    configure_logs(settings)
+    configure_tracing(settings, service="collapse-worker")
     signal.signal(STOP_SIGNAL, _stop)
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # each part of a set is an open file, or two
     runner()  # torch takes seconds to import: now, not when the first job waits
+
+
+@signals.worker_process_shutdown.connect
+def _end_child(**_: Any) -> None:
+    send_the_rest()
 
 
 def _stop(number: int, frame: FrameType | None) -> None:

@@ -11,8 +11,9 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextvars import copy_context
 from types import TracebackType
-from typing import Literal, Self
+from typing import Literal, Protocol, Self
 
 import structlog
 
@@ -43,6 +44,24 @@ def end_process() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+class Observer(Protocol):
+    """Who is told what becomes of a job."""
+
+    def entered(self, phase: str) -> None:
+        """The computation is in this phase."""
+
+    def ended(self, code: str) -> None:
+        """The attempt is over: `succeeded`, or what was in its way."""
+
+
+class _Nobody:
+    def entered(self, phase: str) -> None:
+        pass
+
+    def ended(self, code: str) -> None:
+        pass
+
+
 class Lease:
     """Held from the claim to the end of one job."""
 
@@ -55,15 +74,20 @@ class Lease:
         token: str,
         stopping: threading.Event,
         die: Callable[[], None] = end_process,
+        observer: Observer | None = None,
     ) -> None:
         self._jobs, self._settings, self._job_id, self._token = jobs, settings, job_id, token
         self._stopping, self._die = stopping, die
+        self._observer = observer or _Nobody()
         self._started = time.monotonic()
         self._renewed = self._started
         self._written = float("-inf")
         self._reason: Reason | None = None
         self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._keep, name=f"lease-{job_id}", daemon=True)
+        # In a copy of this context: its log lines carry the ids of the job as well.
+        self._thread = threading.Thread(
+            target=copy_context().run, args=(self._keep,), name=f"lease-{job_id}", daemon=True
+        )
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -80,6 +104,7 @@ class Lease:
     def progress(self, *, phase: str, current: int, total: int) -> None:
         """Write how far the job is, once a second at most; raises `Stopped` when it must end."""
         self._raise_if_stopped()
+        self._observer.entered(phase)
         now = time.monotonic()
         if now - self._written < PROGRESS_SECONDS:
             return
@@ -107,6 +132,7 @@ class Lease:
             )
         ):
             raise Stopped("lease_lost")
+        self._observer.ended("succeeded")
 
     def wait_for_children(self, children: Sequence[NewJob], *, artifacts: Sequence[ArtifactFile]) -> Sequence[str]:
         """Give the job up until these have ended, and get their ids; raises `Stopped` if the job must end."""
@@ -119,11 +145,13 @@ class Lease:
         if not self._insist(write):
             self._note(self._jobs.renew(self._job_id, self._token, lease_seconds=self._settings.lease_seconds))
             raise Stopped(self._reason or "lease_lost")
+        self._observer.ended("waits_for_children")
         return made[-1] or ()
 
     def fail(self, *, code: str, detail: str) -> None:
         """Write the end of a job that failed; nothing is written if the lease is gone."""
-        self._insist(lambda: self._jobs.fail(self._job_id, self._token, code=code, detail=detail))
+        written = self._insist(lambda: self._jobs.fail(self._job_id, self._token, code=code, detail=detail))
+        self._observer.ended(code if written else "lease_lost")
 
     def _insist(self, write: Callable[[], bool]) -> bool:
         """Outlast a short absence of the database; the token in the statement keeps a late write from doing harm."""
@@ -144,6 +172,7 @@ class Lease:
         elif stopped.reason == "time_limit":
             detail = TIME_LIMIT_DETAIL.format(seconds=self._settings.job_time_limit_seconds)
             self._jobs.fail(self._job_id, self._token, code="time_limit_exceeded", detail=detail)
+        self._observer.ended(stopped.reason)
 
     # -- the thread ------------------------------------------------------------------------------------------------
 

@@ -3,10 +3,11 @@
 import hashlib
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
 
 import structlog
+from prometheus_client import CollectorRegistry
 from pydantic import TypeAdapter
 
 from analysis.commands import AnyCommand, ChildrenFirst
@@ -20,8 +21,11 @@ from jobs.queue import Queue
 from jobs.settings import Settings
 from jobs.store import ArtifactFile, JobStore, MeasurementRow, NewJob
 from jobs.tables import QUEUED, Job
+from jobs.trail import current_trail
+from worker.attempt import Attempt, observed
 from worker.lease import Lease, Stopped
 from worker.surroundings import Surroundings
+from worker.telemetry import JobTelemetry
 
 logger = structlog.get_logger()
 COMMAND: TypeAdapter[AnyCommand] = TypeAdapter(AnyCommand)
@@ -42,6 +46,7 @@ class Runner:
     service_version: str
     stopping: threading.Event
     """Set when the worker is being stopped: the running job goes back to the queue at its next look."""
+    telemetry: JobTelemetry = field(default_factory=lambda: JobTelemetry(CollectorRegistry()))
 
     def run_job(self, job_id: str) -> None:
         """Claim the job, run its command, write its end. Harmless if somebody else has it or it has ended."""
@@ -49,12 +54,22 @@ class Runner:
         if job is None or job.lease_token is None:
             logger.info("job not there to take", job_id=job_id)
             return
-        with structlog.contextvars.bound_contextvars(job_id=job.id, kind=job.kind, attempt=job.attempts):
+        with structlog.contextvars.bound_contextvars(
+            request_id=job.request_id, job_id=job.id, kind=job.kind, attempt=job.attempts, owner=job.owner
+        ):
             logger.info("job started")
-            with Lease(self.jobs, self.settings, job_id=job.id, token=job.lease_token, stopping=self.stopping) as lease:
+            waited = self.jobs.database.now() - job.created_at
+            with (
+                observed(job, self.telemetry, waited_seconds=waited.total_seconds()) as attempt,
+                self._lease(job, job.lease_token, attempt) as lease,
+            ):
                 self._run_claimed(job, lease)
             if job.parent_id is not None:
                 self._ring_for_parent(job.parent_id)
+            self._ring_for_next(job.owner)
+
+    def _lease(self, job: Job, token: str, attempt: Attempt) -> Lease:
+        return Lease(self.jobs, self.settings, job_id=job.id, token=token, stopping=self.stopping, observer=attempt)
 
     def _run_claimed(self, job: Job, lease: Lease) -> None:
         try:
@@ -78,11 +93,17 @@ class Runner:
         except JobFailure as failure:
             logger.warning("job failed", code=failure.code, detail=failure.detail, exc_info=failure.unexpected)
             lease.fail(code=failure.code, detail=failure.detail)
+        except Unavailable as away:
+            # The job is not at fault and no attempt is burnt. If it is the database, the lease will run out instead.
+            logger.warning("job given back", code=away.code)
+            with suppress(Unavailable):
+                lease.stop(Stopped("released"))
 
     def _let_children_go_first(
         self, job: Job, lease: Lease, asked: ChildrenFirst, artifacts: Sequence[ArtifactFile]
     ) -> None:
         """Give the job up until they have ended: a worker that waited would be one fewer to do the work."""
+        trail = current_trail()
         # They read what this one reads, and need no more.
         children = lease.wait_for_children(
             [
@@ -91,7 +112,8 @@ class Runner:
                     parameters=command.model_dump(mode="json"),
                     features_id=job.features_id,
                     queue=job.queue,
-                    memory_bytes=job.memory_bytes,
+                    memory_bytes=max(job.memory_bytes, command.needs(None).memory_bytes),
+                    trail=trail,
                 )
                 for command in asked.commands
             ],
@@ -127,6 +149,14 @@ class Runner:
                 self.queue.enqueue(parent_id, parent.queue)
         except Unavailable as error:
             logger.warning("the message of a parent is left to the sweep", parent_id=parent_id, code=error.code)
+
+    def _ring_for_next(self, owner: str) -> None:
+        """Send the messages of jobs that had to wait until one of their owner's had ended; else the sweep does."""
+        try:
+            for job_id, queue in self.jobs.next_of(owner).items():
+                self.queue.enqueue(job_id, queue)
+        except Unavailable as error:
+            logger.warning("the next job of an owner is left to the sweep", owner=owner, code=error.code)
 
 
 class JobFailure(Exception):

@@ -43,8 +43,10 @@ class Surroundings:
 
     def artifact(self, job_id: str, name: str) -> Path | None:
         """Where a file lies that this job has just kept, or that any job has."""
-        just_now = self.kept.path(name) if job_id == self.job_id else None
-        return just_now or self.artifacts.path(job_id, name)
+        if job_id == self.job_id and (just_now := self.kept.path(name)):
+            return just_now
+        artifact = self.jobs.artifact(job_id, name)
+        return self.kept.borrow(artifact) if artifact else None
 
     def previous_report(self) -> Mapping[str, Any] | None:
         """The report of the step before this one, if it has ended by now."""

@@ -3,14 +3,16 @@
 import threading
 
 import structlog
+from prometheus_client import CollectorRegistry
 
-from jobs.blobs import Blobs
+from jobs.artifacts import Artifacts
 from jobs.errors import Unavailable
 from jobs.feature_sets import FeatureSets
 from jobs.queue import Queue
 from jobs.settings import Settings
-from jobs.store import RepairStore, WorkerStore
+from jobs.store import AuditStore, RepairStore, WorkerStore
 from jobs.tables import CPU, GPU, LARGE_CPU, LARGE_GPU
+from worker.telemetry import SweepTelemetry
 
 logger = structlog.get_logger()
 HOUSEKEEPING_SECONDS = 300.0
@@ -27,10 +29,13 @@ class Sweep:
         workers: WorkerStore,
         queue: Queue,
         feature_sets: FeatureSets,
-        blobs: Blobs,
+        artifacts: Artifacts,
+        telemetry: SweepTelemetry | None = None,
     ) -> None:
         self.settings, self.repair, self.workers, self.queue = settings, repair, workers, queue
-        self.feature_sets, self.blobs = feature_sets, blobs
+        self.feature_sets, self.artifacts = feature_sets, artifacts
+        self.audit = AuditStore(repair.database)
+        self.telemetry = telemetry or SweepTelemetry(CollectorRegistry())
 
     def sweep_jobs(self) -> None:
         """One round over the jobs table."""
@@ -38,6 +43,7 @@ class Sweep:
             self.workers.keep_alive(self.settings.worker_name)
         expired = self.repair.expire_leases(max_attempts=self.settings.max_attempts)
         for outcome in ("requeued", "failed", "cancelled"):
+            self.telemetry.repaired(outcome, len(getattr(expired, outcome)))
             for job_id in getattr(expired, outcome):
                 logger.warning("the owner of a job was lost", job_id=job_id, outcome=outcome)
         self._reroute()
@@ -48,6 +54,7 @@ class Sweep:
         for job_id, queue in candidates.items():
             if job_id not in waiting:
                 self.queue.enqueue(job_id, queue)
+                self.telemetry.repaired("resent")
                 logger.info("sent again a job whose message was lost", job_id=job_id)
         self.repair.mark_sent(candidates)
 
@@ -62,14 +69,17 @@ class Sweep:
         served = {queue for worker in present for queue in worker.queues}
         for gpu, cpu in ((GPU, CPU), (LARGE_GPU, LARGE_CPU)):
             if cpu in served and gpu not in served and (moved := self.repair.reroute(gpu, cpu)):
+                self.telemetry.repaired("rerouted", moved)
                 logger.warning("no worker with a GPU is left: its jobs go to a CPU", jobs=moved)
 
     def keep_house(self) -> None:
-        """One round over feature sets and blobs."""
-        deleted = self.feature_sets.delete_expired()
-        removed = self.blobs.collect_garbage(grace_seconds=self.settings.blob_grace_seconds)
-        if deleted or removed:
-            logger.info("housekeeping", feature_sets_deleted=deleted, files_removed=removed)
+        """One round over jobs, feature sets, the audit log and blobs."""
+        jobs, sets = self.artifacts.delete_expired_jobs(), self.feature_sets.delete_expired()
+        self.audit.delete_older(than_seconds=self.settings.audit_retention_seconds)
+        # Without a look into the store, which would cost too much so often: `collapse gc` does that.
+        files = self.artifacts.blobs.remove_garbage()
+        if jobs or sets or files:
+            logger.info("housekeeping", jobs_deleted=jobs, feature_sets_deleted=sets, files_removed=files)
 
 
 class SweepThread:

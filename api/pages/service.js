@@ -19,12 +19,12 @@ const headers = () => (key() ? { Authorization: `Bearer ${key()}` } : {});
 let asking = null;
 
 /** Ask for the key, once for all requests that wait for it. */
-export function askKey(detail) {
+export function askKey(reason) {
   asking ??= new Promise((resolve) => {
     const field = h("input", { id: "key", type: "password", autocomplete: "off", required: true, "aria-describedby": "key-help" });
     const form = h("form", { method: "dialog" },
       h("h2", { id: "key-title" }, "A key is needed"),
-      h("p", { id: "key-help" }, key() ? "The service does not know this key. " : `${detail} `,
+      h("p", { id: "key-help" }, `${reason} `,
         "It is kept until this tab is closed."),
       h("label", { for: "key" }, "Key of the service"), field,
       h("div", { class: "buttons" }, h("button", { value: "yes" }, "Use this key")));
@@ -58,8 +58,13 @@ async function ask(path, options = {}) {
     if (answer.ok) return answer;
     const body = await answer.json().catch(() => ({}));
     if (answer.status !== 401) throw new Problem(answer.status, body);
-    if (used === key()) await askKey(body.detail ?? "");
+    await askForAnother(used, body.detail ?? "");
   }
+}
+
+/** Ask for a key in place of the one that was refused, unless another one is there by now. */
+async function askForAnother(used, detail) {
+  if (used === key()) await askKey(used ? "The service does not know this key, or no longer." : detail);
 }
 
 /** The answer to a GET; while the service is away, asks again. */
@@ -93,7 +98,19 @@ export async function send(method, path, body) {
 }
 
 /** Send a file as the body, streamed from the disk; `progress` gets the bytes sent. Resolves to the answer's JSON. */
-export function upload(path, file, progress, signal) {
+export async function upload(path, file, progress, signal) {
+  for (;;) {
+    const used = key();
+    try {
+      return await sendFile(path, file, progress, signal);
+    } catch (error) {
+      if (error.status !== 401) throw error;
+      await askForAnother(used, error.message);
+    }
+  }
+}
+
+function sendFile(path, file, progress, signal) {
   return new Promise((resolve, reject) => {
     const request = new XMLHttpRequest(); // fetch tells nothing of what it has sent
     request.open("POST", path);
@@ -173,10 +190,15 @@ export function save(blob, filename) {
   setTimeout(() => URL.revokeObjectURL(address), 60_000);
 }
 
+/** What to do when the key may not do what was asked: the page is the same, and its bearer need not be. */
+const another = () =>
+  h("button", { type: "button", class: "plain", onclick: () => askKey("A key with this scope is needed.").then(() => location.reload()) },
+    "Use another key");
+
 /** An error, at the head of the page, in the service's own words. */
 export function showError(error) {
   if (error.name === "AbortError") return;
-  const notice = h("p", { class: "notice error", role: "alert" }, error.message);
+  const notice = h("p", { class: "notice error", role: "alert" }, error.message, error.code === "forbidden" ? another() : null);
   find("main .notice.error[role=alert]")?.remove();
   find("main").prepend(notice);
   notice.scrollIntoView({ block: "nearest" });

@@ -7,6 +7,7 @@ from pydantic import ValidationError
 from starlette.concurrency import run_in_threadpool
 
 from analysis.commands import MeasureCollapse
+from api.access import CallerDependency
 from api.answers import accepted
 from api.documents import FILE_BODY, responses
 from api.errors import InvalidRequest
@@ -33,6 +34,7 @@ Names = Annotated[str | None, Query(max_length=65536)]
 async def analyse(
     request: Request,
     services: ServicesDependency,
+    caller: CallerDependency,
     run: Annotated[str | None, Query()] = None,
     step: Annotated[int | None, Query()] = None,
     tags: Names = None,
@@ -41,11 +43,12 @@ async def analyse(
     rank_tolerance: Annotated[float | None, Query()] = None,
     class_weighting: Annotated[str | None, Query(max_length=32)] = None,
     spectra: Names = None,
+    expires_in_seconds: Annotated[int | None, Query(description="of the job; see POST /v1/jobs")] = None,
     idempotency_key: IdempotencyKey = None,
     prefer: Prefer = None,
 ) -> Response:
     """Upload a features file and measure it. Lists in the query are separated by commas."""
-    labels = _validated(Labels, run=run, step=step, tags=names(tags))
+    labels = _validated(Labels, run=run, step=step, tags=names(tags), expires_in_seconds=expires_in_seconds)
     parameters: dict[str, Any] = {
         "kind": "measure_collapse",
         "layers": names(layers),
@@ -56,18 +59,24 @@ async def analyse(
     }
     _validated(MeasureCollapse, features="unknown before the body is read", **parameters)
     await run_in_threadpool(services.queue.require_broker)
-    async with received(request, services) as staged:
-        job = await run_in_threadpool(_submit, services, staged, parameters, labels, idempotency_key)
+    await run_in_threadpool(services.quotas.require_room_in_queue, caller.owner)
+    async with received(request, services, caller.owner) as staged:
+        job = await run_in_threadpool(_submit, services, caller.owner, staged, parameters, labels, idempotency_key)
     return await accepted(services, job, wait_seconds=wait_seconds(prefer))
 
 
 def _submit(
-    services: Services, staged: StagedFile, parameters: dict[str, Any], labels: Labels, idempotency_key: str | None
+    services: Services,
+    owner: str,
+    staged: StagedFile,
+    parameters: dict[str, Any],
+    labels: Labels,
+    idempotency_key: str | None,
 ) -> Job:
-    row, created = services.feature_sets.add_whole(staged, layer_order=None)
+    row, created = services.feature_sets.add_whole(staged, layer_order=None, owner=owner)
     command = _validated(MeasureCollapse, features=row.id, **parameters)
     try:
-        job, _ = submit(services, command, labels, idempotency_key=idempotency_key, content=staged.sha256)
+        job, _ = submit(services, owner, command, labels, idempotency_key=idempotency_key, content=staged.sha256)
     except Exception:
         if created:
             services.feature_sets.delete(row.id)  # a refused request leaves nothing behind

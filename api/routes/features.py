@@ -5,8 +5,10 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Path, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
+from api.access import CallerDependency
 from api.documents import FILE_BODY, responses
-from api.ids import FeaturesId
+from api.ids import FeaturesId, OwnFeatures
+from api.lifetimes import FeaturesLifetime
 from api.services import ServicesDependency
 from api.uploads import received
 from api.views import FeaturesView
@@ -31,16 +33,30 @@ async def upload_features(
     request: Request,
     response: Response,
     services: ServicesDependency,
+    caller: CallerDependency,
     layers: LayerOrder = None,
     parts: Annotated[Literal["open"] | None, Query(description="open an empty set, to be filled part by part")] = None,
+    expires_in_seconds: FeaturesLifetime = None,
 ) -> FeaturesView:
     """Upload one safetensors or npz file, or open a set that is filled part by part."""
     order = names(layers)
     if parts:
-        row, created = await run_in_threadpool(services.feature_sets.open_set, layer_order=order), True
+        created = True
+        row = await run_in_threadpool(
+            services.feature_sets.open_set,
+            layer_order=order,
+            owner=caller.owner,
+            retention_seconds=expires_in_seconds,
+        )
     else:
-        async with received(request, services) as staged:
-            row, created = await run_in_threadpool(services.feature_sets.add_whole, staged, layer_order=order)
+        async with received(request, services, caller.owner) as staged:
+            row, created = await run_in_threadpool(
+                services.feature_sets.add_whole,
+                staged,
+                layer_order=order,
+                owner=caller.owner,
+                retention_seconds=expires_in_seconds,
+            )
     response.status_code = 201 if created else 200
     response.headers["Location"] = f"/v1/features/{row.id}"
     return FeaturesView.of(row)
@@ -52,28 +68,27 @@ async def upload_features(
     openapi_extra=FILE_BODY,
     responses=responses(400, 404, 408, 409, 413, 415, 422, 507),
 )
-async def upload_part(
-    request: Request, services: ServicesDependency, features_id: FeaturesId, index: PartIndex
-) -> None:
+async def upload_part(request: Request, services: ServicesDependency, features: OwnFeatures, index: PartIndex) -> None:
     """Upload one part: the same tensors, other samples. The same bytes again are harmless.
 
     With `Content-Digest: sha-256=:…:` (RFC 9530) a body that was changed on its way is refused, `digest_mismatch`.
     """
-    await run_in_threadpool(services.feature_sets.store.get, features_id)
-    async with received(request, services) as staged:
-        await run_in_threadpool(services.feature_sets.add_part, features_id, index, staged)
+    async with received(request, services, features.owner) as staged:
+        await run_in_threadpool(services.feature_sets.add_part, features.id, index, staged)
 
 
 @router.post("/{features_id}/complete", response_model=FeaturesView, responses=responses(404, 409, 422))
-def complete_features(services: ServicesDependency, features_id: FeaturesId) -> FeaturesView:
+def complete_features(
+    services: ServicesDependency, features_id: FeaturesId, expires_in_seconds: FeaturesLifetime = None
+) -> FeaturesView:
     """Close an open set: its parts must be 0 … n−1."""
-    return FeaturesView.of(services.feature_sets.complete(features_id))
+    return FeaturesView.of(services.feature_sets.complete(features_id, retention_seconds=expires_in_seconds))
 
 
 @router.get("/{features_id}", response_model=FeaturesView, responses=responses(404))
-def get_features(services: ServicesDependency, features_id: FeaturesId) -> FeaturesView:
+def get_features(features: OwnFeatures) -> FeaturesView:
     """What a feature set holds."""
-    return FeaturesView.of(services.feature_sets.store.get(features_id))
+    return FeaturesView.of(features)
 
 
 @router.delete("/{features_id}", status_code=204, responses=responses(404, 409))

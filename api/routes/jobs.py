@@ -9,6 +9,7 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 from starlette.concurrency import run_in_threadpool
 
 from analysis.report import Report
+from api.access import CallerDependency, still_admitted
 from api.answers import (
     IfNoneMatch,
     accepted,
@@ -22,7 +23,7 @@ from api.answers import (
 from api.bodies import BoundedRoute
 from api.cursors import Cursor, cursor_after, position
 from api.documents import responses
-from api.ids import JobId
+from api.ids import JobId, OwnJob
 from api.services import ServicesDependency
 from api.submission import (
     LONGEST_WAIT_SECONDS,
@@ -38,7 +39,7 @@ from api.submission import (
 from api.verdict import verdict
 from api.views import FinishedJobView, JobPage, JobStatus, JobView, VerdictView
 from jobs.store import Filter
-from jobs.tables import ENDED, Job
+from jobs.tables import ENDED
 
 router = APIRouter(prefix="/jobs", tags=["jobs"], route_class=BoundedRoute)
 Text = Annotated[str | None, Query(max_length=255, pattern=PRINTABLE)]
@@ -52,19 +53,23 @@ Text = Annotated[str | None, Query(max_length=255, pattern=PRINTABLE)]
 )
 async def submit_job(
     services: ServicesDependency,
+    caller: CallerDependency,
     submission: Submission,
     idempotency_key: IdempotencyKey = None,
     prefer: Prefer = None,
 ) -> Response:
     """Queue a job."""
     labels = Labels.model_validate(submission.model_dump(include=set(Labels.model_fields)))
-    job, _ = await run_in_threadpool(submit, services, command_of(submission), labels, idempotency_key=idempotency_key)
+    job, _ = await run_in_threadpool(
+        submit, services, caller.owner, command_of(submission), labels, idempotency_key=idempotency_key
+    )
     return await accepted(services, job, wait_seconds=wait_seconds(prefer))
 
 
 @router.get("", response_model=JobPage, responses=responses())
 def list_jobs(
     services: ServicesDependency,
+    caller: CallerDependency,
     status: Annotated[JobStatus | None, Query()] = None,
     kind: Text = None,
     run: Text = None,
@@ -83,7 +88,9 @@ def list_jobs(
 ) -> JobPage:
     """List jobs, newest first."""
     after = position(cursor) if cursor else None
-    where = Filter(status=status, kind=kind, run=run, tag=tag, parent=parent, query=query, after=after)
+    where = Filter(
+        owner=caller.owner, status=status, kind=kind, run=run, tag=tag, parent=parent, query=query, after=after
+    )
     found = services.jobs.list(where, limit=limit + 1)
     page, more = found[:limit], len(found) > limit
     following = cursor_after(page[-1].created_at, page[-1].id) if more else None
@@ -93,14 +100,13 @@ def list_jobs(
 @router.get("/{job_id}", response_model=JobView, responses=responses(404) | {304: {"description": "Not changed"}})
 async def get_job(
     services: ServicesDependency,
-    job_id: JobId,
+    job: OwnJob,
     wait: Annotated[
         int, Query(ge=0, le=LONGEST_WAIT_SECONDS, description="answer when the job ends, at the latest after N s")
     ] = 0,
     if_none_match: IfNoneMatch = None,
 ) -> Response:
     """Get a job as it stands, at once or when it has ended."""
-    job = await run_in_threadpool(services.jobs.get, job_id)
     job = await wait_until_ended(services, job, seconds=wait)
     etag = job_etag(job)
     if has_already(if_none_match, etag):
@@ -109,15 +115,22 @@ async def get_job(
     return Response(view.model_dump_json(), media_type="application/json", headers={"ETag": etag})
 
 
-async def _existing(services: ServicesDependency, job_id: JobId) -> Job:
-    return await run_in_threadpool(services.jobs.get, job_id)
+async def _counted(services: ServicesDependency) -> AsyncIterator[None]:
+    with services.telemetry.listeners.track_inprogress():
+        yield
 
 
-@router.get("/{job_id}/events", response_class=EventSourceResponse, responses=responses(404))
+@router.get(
+    "/{job_id}/events",
+    response_class=EventSourceResponse,
+    responses=responses(404),
+    dependencies=[Depends(_counted)],
+)
 async def job_events(
     request: Request,
     services: ServicesDependency,
-    job: Annotated[Job, Depends(_existing)],
+    caller: CallerDependency,
+    job: OwnJob,
     last_event_id: Annotated[str | None, Header(max_length=64)] = None,
 ) -> AsyncIterator[ServerSentEvent]:
     """Follow a job as server-sent events: `state` when its status changes, `progress` in between, each a job view.
@@ -137,6 +150,8 @@ async def job_events(
         seen_version = max(job.version, seen_version)
         await services.watcher.changed(job.id, job.version, timeout_seconds=LONGEST_WAIT_SECONDS)
         if services.watcher.stopped or await request.is_disconnected():
+            return
+        if not await run_in_threadpool(still_admitted, services, caller):
             return
         job = await run_in_threadpool(services.jobs.get, job.id)
 

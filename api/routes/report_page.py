@@ -9,7 +9,7 @@ from starlette.concurrency import run_in_threadpool
 
 from api.answers import IfNoneMatch, has_already, job_etag, job_view, not_modified
 from api.documents import DESCRIPTIONS, responses
-from api.ids import JobId
+from api.ids import OwnJob
 from api.plots import Theme, report_drawing, report_figures
 from api.report_page import POLICY, Figure, chosen_figures, page
 from api.services import ServicesDependency
@@ -22,10 +22,9 @@ ANSWERS: dict[int | str, dict[str, Any]] = {
 
 
 @router.get("/{job_id}/report.html", response_class=Response, responses=responses(404, 409) | ANSWERS)
-async def get_report_page(services: ServicesDependency, job_id: JobId, if_none_match: IfNoneMatch = None) -> Response:
+async def get_report_page(services: ServicesDependency, job: OwnJob, if_none_match: IfNoneMatch = None) -> Response:
     """Get the report of a succeeded job as one HTML file: in words, figures and tables, with its JSON to download."""
-    report = await run_in_threadpool(services.jobs.report, job_id)
-    job = await run_in_threadpool(services.jobs.get, job_id)
+    report = await run_in_threadpool(services.jobs.report, job.id)
     view = await run_in_threadpool(job_view, services, job)
     etag = f'"{hashlib.sha256(f"{report.etag} {job_etag(job)} {services.version}".encode()).hexdigest()}"'
     if has_already(if_none_match, etag):
@@ -43,7 +42,7 @@ async def get_report_page(services: ServicesDependency, job_id: JobId, if_none_m
         media_type="text/html",
         headers={
             "ETag": etag,
-            "Content-Disposition": f'inline; filename="report-{job_id}.html"',
+            "Content-Disposition": f'inline; filename="report-{job.id}.html"',
             "Content-Security-Policy": f"{POLICY}; sandbox allow-downloads",
         },
     )

@@ -13,6 +13,7 @@ from api.answers import IfNoneMatch, has_already, not_modified
 from api.cursors import Cursor, cursor_after, position
 from api.documents import BINARY, DESCRIPTIONS, responses
 from api.encoded_paths import EncodedRoute, RunName
+from api.ids import OwnRuns
 from api.plot_routes import add_plot_routes, plot_view
 from api.plots import Drawing, Specification
 from api.series_files import WRITERS, Format
@@ -36,7 +37,7 @@ Metrics = Annotated[list[str], Query(max_length=MOST_NAMES, description="may be 
 
 @router.get("", response_model=RunPage, responses=responses())
 def list_runs(
-    services: ServicesDependency,
+    runs: OwnRuns,
     query: Annotated[
         str | None, Query(max_length=LONGEST_RUN_NAME, pattern=PRINTABLE, description="a part of the name")
     ] = None,
@@ -45,16 +46,16 @@ def list_runs(
 ) -> RunPage:
     """List runs, last changed first."""
     after = position(cursor) if cursor else None
-    found = services.runs.list(query=query, after=after, limit=limit + 1)
+    found = runs.list(query=query, after=after, limit=limit + 1)
     page, more = found[:limit], len(found) > limit
     following = cursor_after(page[-1].updated_at, page[-1].run) if more else None
     return RunPage(items=[RunView.of(row) for row in page], next_cursor=following)
 
 
 @router.get("/{run}", response_model=RunDetailView, responses=responses(404) | NOT_CHANGED)
-def get_run(services: ServicesDependency, run: RunName, if_none_match: IfNoneMatch = None) -> Response:
+def get_run(runs: OwnRuns, run: RunName, if_none_match: IfNoneMatch = None) -> Response:
     """Get a run: its steps, and which layers and metrics its reports have."""
-    view = RunDetailView.of_run(services.runs.get(run), services.runs.analyses(run), services.runs.contents(run))
+    view = RunDetailView.of_run(runs.get(run), runs.analyses(run), runs.contents(run))
     content = view.model_dump_json().encode()
     etag = f'"{hashlib.sha256(content).hexdigest()}"'
     if has_already(if_none_match, etag):
@@ -73,6 +74,7 @@ SERIES_ANSWER: dict[int | str, dict[str, Any]] = {
 @router.get("/{run}/series", response_class=Response, responses=responses(404) | NOT_CHANGED | SERIES_ANSWER)
 def get_series(
     services: ServicesDependency,
+    runs: OwnRuns,
     run: RunName,
     metric: Metrics = [],  # noqa: B006 (FastAPI copies it)
     layer: Layers = [],  # noqa: B006
@@ -85,7 +87,7 @@ def get_series(
 
     A later analysis of the same step that has succeeded replaces the one before. Rows without a step come last.
     """
-    series = Series(services.runs, run, Wanted(metrics=metric, layers=layer, compare=compare, history=history))
+    series = Series(runs, run, Wanted(metrics=metric, layers=layer, compare=compare, history=history))
     etag = f'"{hashlib.sha256(f"{series.identity} {format} {services.version}".encode()).hexdigest()}"'
     if has_already(if_none_match, etag):
         return not_modified(etag)
@@ -102,15 +104,15 @@ def _begun(pieces: Iterator[bytes]) -> Iterator[bytes]:
 
 
 @router.get("/{run}/plots", response_model=list[PlotView], responses=responses(404))
-def list_plots(services: ServicesDependency, run: RunName) -> list[PlotView]:
+def list_plots(runs: OwnRuns, run: RunName) -> list[PlotView]:
     """List the figures of a run: one for each metric that has a value in its first, its last, or the steps between.
 
     They take `layer`, which may be repeated, `compare` and `theme`.
     """
-    series = Series(services.runs, run, Wanted())
+    series = Series(runs, run, Wanted())
     of_run = series.runs[0].analyses
     looked_at = [of_run[index] for index in _evenly(len(of_run), ANALYSES_LOOKED_AT)]
-    valued = services.runs.valued_metrics([analysis.job_id for analysis in looked_at])
+    valued = runs.valued_metrics([analysis.job_id for analysis in looked_at])
     return [
         plot_view(f"{run_address(run)}/plots", name, f"{entry.title}, step by step")
         for name, entry in catalogue().items()
@@ -126,13 +128,13 @@ def _evenly(number: int, most: int) -> list[int]:
 
 
 def _drawing(
-    services: ServicesDependency,
+    runs: OwnRuns,
     run: RunName,
     name: Annotated[str, Path(max_length=255, description="name of a metric")],
     layer: Layers = [],  # noqa: B006
     compare: Compare = None,
 ) -> Drawing:
-    series = Series(services.runs, run, Wanted(metrics=[name], layers=layer, compare=compare))
+    series = Series(runs, run, Wanted(metrics=[name], layers=layer, compare=compare))
 
     def specify(dark: bool) -> Specification:
         import figures

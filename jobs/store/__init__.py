@@ -1,9 +1,14 @@
 """Every SQL statement of the service, one file per noun."""
 
+from jobs.store.audit import AuditFilter, AuditStore
 from jobs.store.blobs import BlobStore
+from jobs.store.census import CensusStore
+from jobs.store.checkup import CheckupStore, Reference, WrongCount
 from jobs.store.database import Clock, Database, utc_now
 from jobs.store.features import Contents, FeaturesStore, StoredFile
 from jobs.store.jobs import JobStore
+from jobs.store.keys import KeyStore
+from jobs.store.quotas import QuotaStore
 from jobs.store.records import (
     Analysis,
     ArtifactFile,
@@ -22,7 +27,11 @@ from jobs.store.workers import WorkerStore
 __all__ = [
     "Analysis",
     "ArtifactFile",
+    "AuditFilter",
+    "AuditStore",
     "BlobStore",
+    "CensusStore",
+    "CheckupStore",
     "Clock",
     "Contents",
     "Database",
@@ -30,8 +39,11 @@ __all__ = [
     "FeaturesStore",
     "Filter",
     "JobStore",
+    "KeyStore",
     "MeasurementRow",
     "NewJob",
+    "QuotaStore",
+    "Reference",
     "RepairStore",
     "RunContents",
     "RunRow",
@@ -40,5 +52,6 @@ __all__ = [
     "Standing",
     "StoredFile",
     "WorkerStore",
+    "WrongCount",
     "utc_now",
 ]

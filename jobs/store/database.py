@@ -82,14 +82,26 @@ def create_database_engine(url: str) -> Engine:
         return engine
     # The time limits keep a request from hanging behind a lock or an overloaded server.
     options = "-c statement_timeout=15000 -c lock_timeout=5000 -c timezone=UTC"
-    return create_engine(
+    engine = create_engine(
         url,
         pool_pre_ping=True,
         pool_size=10,
         max_overflow=20,
-        pool_timeout=5,
-        connect_args={"connect_timeout": 3, "options": options},
+        pool_timeout=4,
+        connect_args={"connect_timeout": 2, "options": options},
     )
+    _watch_for_silence(engine)
+    return engine
+
+
+def _watch_for_silence(engine: Engine) -> None:
+    from jobs.store.silence import Silence  # psycopg is for those who have a PostgreSQL
+
+    silence = Silence()
+
+    @event.listens_for(engine, "do_connect")
+    def connect(dialect: Any, record: Any, arguments: Any, parameters: Any) -> Any:
+        return silence.connect(*arguments, **parameters)
 
 
 def _configure_sqlite(connection: sqlite3.Connection, _: Any) -> None:

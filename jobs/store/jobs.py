@@ -13,10 +13,11 @@ from sqlalchemy import and_, delete, exists, func, insert, or_, select, true, up
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, aliased
 
-from analysis.commands import KINDS
 from jobs.errors import Conflict, IdempotencyKeyReused, NotFound
+from jobs.store.blobs import let_go
 from jobs.store.database import Database
 from jobs.store.families import PHASE, cancel_children, child_started, children_ended, children_moved, waiting
+from jobs.store.quotas import INTERNAL_KINDS, free_to_run, limits_of, may_run, require_room_in_queue
 from jobs.store.records import ArtifactFile, Filter, MeasurementRow, NewJob, Standing
 from jobs.tables import (
     CANCELLED,
@@ -46,10 +47,6 @@ BACK_IN_THE_QUEUE: dict[str, Any] = {
 """What a running job becomes that nobody owns any more."""
 
 
-INTERNAL_KINDS = sorted(name for name, kind in KINDS.items() if kind.internal)
-"""Pieces of other jobs: listed where their parent or their kind is named."""
-
-
 class JobStore:
     """The jobs table and what hangs on it."""
 
@@ -68,8 +65,10 @@ class JobStore:
         needed = sorted({row.features_id for row in (job, *children) if row.features_id})
         try:
             with self.database.write() as session:
+                limits = limits_of(session, job.owner, now, lock=True)
+                require_room_in_queue(session, job.owner, limits, adding=1 + len(children))
                 for features_id in needed:
-                    require_ready(session, features_id)
+                    require_ready(session, features_id, job.owner)
                 session.add(job)
                 session.flush()
                 session.add_all(children)
@@ -86,7 +85,9 @@ class JobStore:
 
     def _replayed(self, new: NewJob) -> Job | None:
         with self.database.read() as session:
-            earlier = session.scalar(select(Job).where(Job.idempotency_key == new.idempotency_key))
+            earlier = session.scalar(
+                select(Job).where(Job.owner == new.owner, Job.idempotency_key == new.idempotency_key)
+            )
         if earlier and earlier.idempotency_fingerprint != new.idempotency_fingerprint:
             raise IdempotencyKeyReused(
                 "idempotency_key_reused",
@@ -95,10 +96,11 @@ class JobStore:
             )
         return earlier
 
-    def get(self, job_id: str) -> Job:
-        """The job as it stands; `NotFound` if there is none."""
+    def get(self, job_id: str, *, owner: str | None = None) -> Job:
+        """The job as it stands; `NotFound` if there is none, or if it is not this owner's where one is named."""
+        query = select(Job).where(Job.id == job_id)
         with self.database.read() as session:
-            job = session.get(Job, job_id)
+            job = session.scalar(query if owner is None else query.where(Job.owner == owner))
         if job is None:
             raise job_not_found(job_id)
         return job
@@ -111,7 +113,8 @@ class JobStore:
 
     def list(self, where: Filter, *, limit: int) -> list[Job]:
         """Newest first."""
-        query = select(Job).order_by(Job.created_at.desc(), Job.id.desc()).limit(limit)
+        query = select(Job).where(Job.owner == where.owner)
+        query = query.order_by(Job.created_at.desc(), Job.id.desc()).limit(limit)
         if where.parent is None and where.kind is None:
             query = query.where(Job.kind.not_in(INTERNAL_KINDS))
         asked = {Job.status: where.status, Job.kind: where.kind, Job.run: where.run, Job.parent_id: where.parent}
@@ -173,12 +176,20 @@ class JobStore:
             return session.get(Artifact, (job_id, name))
 
     def previous_report(self, job_id: str) -> str | None:
-        """The report, as JSON, of the greatest step before this job's of its run and kind; the newest of equal."""
+        """The report, as JSON, of the greatest step before this job's of its owner, run, kind; the newest of equal."""
         this, other = aliased(Job), aliased(Job)
         query = (
             select(StoredReport.body)
             .join(other, other.id == StoredReport.job_id)
-            .join(this, and_(this.run == other.run, this.kind == other.kind, this.step > other.step))
+            .join(
+                this,
+                and_(
+                    this.owner == other.owner,
+                    this.run == other.run,
+                    this.kind == other.kind,
+                    this.step > other.step,
+                ),
+            )
             .where(this.id == job_id)
             .order_by(other.step.desc(), other.created_at.desc(), other.id.desc())
             .limit(1)
@@ -226,10 +237,26 @@ class JobStore:
             session.execute(delete(Job).where(Job.id == job_id))
         return digests
 
+    def expired(self, *, limit: int = 1000) -> Sequence[str]:
+        """Jobs past their time that have ended with all their children, the oldest first."""
+        child = aliased(Job)
+        query = (
+            select(Job.id)
+            .where(Job.expires_at < self.database.now(), Job.status.in_(ENDED))
+            .where(~exists().where(child.parent_id == Job.id, child.status.not_in(ENDED)))
+            .order_by(Job.expires_at)
+            .limit(limit)
+        )
+        with self.database.read() as session:
+            return session.scalars(query).all()
+
     # -- the worker that owns the job ------------------------------------------------------------------------------
 
     def claim(self, job_id: str, *, lease_seconds: float, memory_bytes: int | None = None) -> Job | None:
-        """Take a queued job: one statement, one winner; None if it is not there to take, or needs more memory."""
+        """Take a queued job: one statement, one winner; None if it is not there to take, or needs more memory.
+
+        None, too, while as many jobs of its owner run as may: then it is kept back until one of them has ended.
+        """
         now = self.database.now()
         statement = (
             update(Job)
@@ -250,6 +277,10 @@ class JobStore:
             .returning(Job)
         )
         with self.database.write() as session:
+            if not may_run(session, job_id, now):
+                # Without a message it is where the next one of this owner is looked for.
+                session.execute(update(Job).where(Job.id == job_id, Job.status == QUEUED).values(queued_at=None))
+                return None
             job = session.scalar(statement)
             if job is not None:
                 child_started(session, job.parent_id, now)
@@ -299,6 +330,7 @@ class JobStore:
                 session.execute(insert(Measurement), [_measurement(job, row) for row in measurements])
             if artifacts:
                 session.execute(insert(Artifact), [{"job_id": job_id, **vars(file)} for file in artifacts])
+                let_go(session, [file.sha256 for file in artifacts], now)
             children_ended(session, [job.parent_id], now)
         return True
 
@@ -325,6 +357,7 @@ class JobStore:
             session.flush()
             if artifacts:
                 session.execute(insert(Artifact), [{"job_id": job_id, **vars(file)} for file in artifacts])
+                let_go(session, [file.sha256 for file in artifacts], now)
         return [row.id for row in rows]
 
     def fail(self, job_id: str, token: str, *, code: str, detail: str) -> bool:
@@ -353,6 +386,22 @@ class JobStore:
                 children_moved(session, [job.parent_id])
         return job is not None
 
+    def next_of(self, owner: str) -> dict[str, str]:
+        """The jobs, with their queues, that were kept back because too many of their owner's ran, and need not be now.
+
+        Nothing of an owner whose running jobs are not limited.
+        """
+        with self.database.read() as session:
+            most = free_to_run(session, self.database.now()).get(owner, 0)
+            query = to_send(Job.owner == owner, Job.queued_at.is_(None)).limit(most)
+            return dict(session.execute(query).all()) if most else {}
+
+
+def to_send(*where: Any) -> Any:
+    """Queued jobs that somebody can claim, and their queues, the oldest first."""
+    query = select(Job.id, Job.queue).where(Job.status == QUEUED, Job.pending_children == 0, *where)
+    return query.order_by(Job.created_at)
+
 
 def _row(new: NewJob, now: datetime, *, parent: Job | None = None, index: int | None = None) -> Job:
     return Job(
@@ -363,6 +412,8 @@ def _row(new: NewJob, now: datetime, *, parent: Job | None = None, index: int | 
         parameters=dict(new.parameters),
         queue=new.queue,
         memory_bytes=new.memory_bytes,
+        request_id=new.trail.request_id,
+        traceparent=new.trail.traceparent,
         features_id=new.features_id,
         run=new.run,
         step=new.step,
@@ -372,6 +423,7 @@ def _row(new: NewJob, now: datetime, *, parent: Job | None = None, index: int | 
         current=0 if new.children else None,
         total=len(new.children) or None,
         attempts=0,
+        expires_at=None if new.expires_in_seconds is None else now + timedelta(seconds=new.expires_in_seconds),
         created_at=now,
         queued_at=now,
         idempotency_key=new.idempotency_key,
@@ -392,7 +444,7 @@ def _matches(words: str) -> Any:
 
 
 def _measurement(job: Job, row: MeasurementRow) -> dict[str, Any]:
-    return {"job_id": job.id, "run": job.run, "step": job.step, **vars(row)}
+    return {"job_id": job.id, "owner": job.owner, "run": job.run, "step": job.step, **vars(row)}
 
 
 def _owned(job_id: str, token: str) -> tuple[Any, ...]:
@@ -421,9 +473,9 @@ def features_not_found(features_id: str) -> NotFound:
     )
 
 
-def require_ready(session: Session, features_id: str) -> None:
-    """Raise unless the feature set exists and is complete."""
-    status = session.scalar(select(Features.status).where(Features.id == features_id))
+def require_ready(session: Session, features_id: str, owner: str) -> None:
+    """Raise unless the feature set exists, is its owner's and is complete."""
+    status = session.scalar(select(Features.status).where(Features.id == features_id, Features.owner == owner))
     if status is None:
         raise features_not_found(features_id)
     if status != "ready":

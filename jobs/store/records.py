@@ -1,11 +1,12 @@
 """What goes into the jobs table and comes out of it, apart from its rows."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from jobs.tables import CPU
+from jobs.tables import CPU, OWNER_WITHOUT_KEYS
+from jobs.trail import Trail
 
 
 @dataclass(frozen=True)
@@ -14,13 +15,15 @@ class NewJob:
 
     kind: str
     parameters: Mapping[str, Any]
-    owner: str = ""
+    owner: str = OWNER_WITHOUT_KEYS
     queue: str = CPU
     memory_bytes: int = 0
+    trail: Trail = field(default_factory=Trail)
     features_id: str | None = None
     run: str | None = None
     step: int | None = None
     tags: Sequence[str] = ()
+    expires_in_seconds: float | None = None
     idempotency_key: str | None = None
     idempotency_fingerprint: str | None = None
     children: Sequence["NewJob"] = ()
@@ -29,8 +32,9 @@ class NewJob:
 
 @dataclass(frozen=True)
 class Filter:
-    """Which jobs to list; `after` is the (created_at, id) of the last one seen."""
+    """Which jobs to list, of one owner; `after` is the (created_at, id) of the last one seen."""
 
+    owner: str = OWNER_WITHOUT_KEYS
     status: str | None = None
     kind: str | None = None
     run: str | None = None

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import func, or_, select, update
+from sqlalchemy import or_, select, update
 
 from jobs.store.database import Database
 from jobs.store.families import children_ended, children_moved
-from jobs.store.jobs import BACK_IN_THE_QUEUE, FREED
+from jobs.store.jobs import BACK_IN_THE_QUEUE, FREED, to_send
+from jobs.store.quotas import free_to_run
 from jobs.tables import CANCELLED, FAILED, QUEUED, RUNNING, Job
 
 WORKER_LOST = (
@@ -58,17 +59,17 @@ class RepairStore:
         return Expired(*([row.id for row in rows] for rows in (requeued, failed, cancelled)))
 
     def perhaps_unsent(self, *, older_than_seconds: float, limit: int = 1000) -> dict[str, str]:
-        """Queued jobs with their queues, the oldest first, whose message was not sent, or may be lost since."""
-        before = self.database.now() - timedelta(seconds=older_than_seconds)
-        query = (
-            select(Job.id, Job.queue)
-            .where(Job.status == QUEUED, Job.pending_children == 0)
-            .where(or_(Job.queued_at.is_(None), Job.queued_at < before))
-            .order_by(Job.created_at)
-            .limit(limit)
-        )
+        """Queued jobs with their queues, the oldest first, whose message was not sent, or may be lost since.
+
+        Of an owner whose running jobs are limited, as many as may run yet: what is kept back keeps nobody else back.
+        """
+        now = self.database.now()
+        unsent = or_(Job.queued_at.is_(None), Job.queued_at < now - timedelta(seconds=older_than_seconds))
         with self.database.read() as session:
-            return dict(session.execute(query).all())
+            free = free_to_run(session, now)
+            groups = [(Job.owner.not_in(list(free)), limit), *((Job.owner == owner, free[owner]) for owner in free)]
+            queries = [to_send(whose, unsent).limit(most) for whose, most in groups if most]
+            return {job_id: queue for query in queries for job_id, queue in session.execute(query)}
 
     def reroute(self, queue: str, to: str) -> int:
         """Send the jobs that wait in a queue which nobody serves to another one; how many."""
@@ -86,12 +87,6 @@ class RepairStore:
         """The broker did not take their messages: the next sweep sends them."""
         with self.database.write() as session:
             session.execute(update(Job).where(Job.id.in_(job_ids), Job.status == QUEUED).values(queued_at=None))
-
-    def count_by_status(self) -> dict[str, int]:
-        """How many jobs there are in each state."""
-        with self.database.read() as session:
-            rows = session.execute(select(Job.status, func.count()).group_by(Job.status))
-            return dict(rows.all())
 
 
 def _cancel(overdue: tuple[Any, ...], now: datetime) -> Any:

@@ -16,15 +16,15 @@ CHANGED = func.coalesce(Job.finished_at, Job.started_at, Job.created_at)
 
 
 class RunStore:
-    """What the jobs and the measurements of one run say together."""
+    """What the jobs and the measurements of one run of one owner say together."""
 
-    def __init__(self, database: Database) -> None:
-        self.database = database
+    def __init__(self, database: Database, *, owner: str) -> None:
+        self.database, self.owner = database, owner
 
     def list(self, *, query: str | None, after: tuple[datetime, str] | None, limit: int) -> list[RunRow]:
         """Last changed first; `query` is a part of the name, `after` the (updated_at, run) of the last one seen."""
         updated_at = func.max(CHANGED)
-        names = select(Job.run).where(Job.run.is_not(None)).group_by(Job.run)
+        names = select(Job.run).where(Job.owner == self.owner, Job.run.is_not(None)).group_by(Job.run)
         names = names.order_by(updated_at.desc(), Job.run.desc()).limit(limit)
         if query:
             names = names.where(Job.run.icontains(query, autoescape=True))
@@ -46,12 +46,12 @@ class RunStore:
     def _count(self, runs: Sequence[str]) -> dict[str, RunRow]:
         by_status = (
             select(Job.run, Job.status, func.count(), func.min(Job.created_at), func.max(CHANGED))
-            .where(Job.run.in_(runs))
+            .where(Job.owner == self.owner, Job.run.in_(runs))
             .group_by(Job.run, Job.status)
         )
         steps = (
             select(Job.run, func.count(Job.step.distinct()), func.min(Job.step), func.max(Job.step))
-            .where(Job.run.in_(runs))
+            .where(Job.owner == self.owner, Job.run.in_(runs))
             .group_by(Job.run)
         )
         with self.database.read() as session:
@@ -65,7 +65,7 @@ class RunStore:
         """All jobs of a run by step, those without one last, the newest of a step first; `NotFound` without any."""
         query = (
             select(Job.id, Job.kind, Job.step, Job.status, Job.created_at, Job.finished_at)
-            .where(Job.run == run)
+            .where(Job.owner == self.owner, Job.run == run)
             .order_by(Job.step.is_(None), Job.step, Job.created_at.desc(), Job.id.desc())
         )
         with self.database.read() as session:
@@ -77,7 +77,7 @@ class RunStore:
     def contents(self, run: str) -> RunContents:
         """The layers and metrics of all reports of a run, found by leaping through the index from each to the next."""
         with self.database.read() as session:
-            found = session.execute(_layers_of_metrics(run)).all()
+            found = session.execute(_layers_of_metrics(self.owner, run)).all()
         index_of: dict[str, int] = {}
         for _, layer, index in found:
             index_of[layer] = max(index, index_of.get(layer, 0))
@@ -92,14 +92,15 @@ class RunStore:
         """What these jobs of the run measured, in no order: of these metrics in these layers."""
         m = Measurement
         query = select(m.step, m.layer, m.layer_index, m.metric, m.value, m.job_id).where(
-            m.job_id.in_(job_ids), m.layer.in_(layers), m.metric.in_(metrics)
+            m.owner == self.owner, m.job_id.in_(job_ids), m.layer.in_(layers), m.metric.in_(metrics)
         )
         with self.database.read() as session:
             return [SeriesRow(run, *row) for row in session.execute(query)]
 
     def valued_metrics(self, job_ids: Iterable[str]) -> set[str]:
         """The metrics that have a value in one of these jobs."""
-        query = select(Measurement.metric).where(Measurement.job_id.in_(job_ids), Measurement.value.is_not(None))
+        m = Measurement
+        query = select(m.metric).where(m.owner == self.owner, m.job_id.in_(job_ids), m.value.is_not(None))
         with self.database.read() as session:
             return set(session.scalars(query.distinct()))
 
@@ -119,12 +120,12 @@ def _row(run: str, by_status: Sequence[Any], steps: Sequence[Any]) -> RunRow:
     )
 
 
-def _layers_of_metrics(run: str) -> Select[Any]:
+def _layers_of_metrics(owner: str, run: str) -> Select[Any]:
     """Rows (metric, layer, index): of each pair that the run has, one."""
     m = Measurement
 
     def least(column: Any, *where: ColumnElement[bool]) -> ScalarSelect[Any]:
-        return select(func.min(column)).where(m.run == run, *where).scalar_subquery()
+        return select(func.min(column)).where(m.owner == owner, m.run == run, *where).scalar_subquery()
 
     metrics = select(least(m.metric).label("metric")).cte("metrics", recursive=True)
     next_metric = least(m.metric, m.metric > metrics.c.metric)
@@ -137,7 +138,7 @@ def _layers_of_metrics(run: str) -> Select[Any]:
 
     index = (
         select(m.layer_index)
-        .where(m.run == run, m.metric == pairs.c.metric, m.layer == pairs.c.layer)
+        .where(m.owner == owner, m.run == run, m.metric == pairs.c.metric, m.layer == pairs.c.layer)
         .order_by(m.step.desc())
         .limit(1)
         .scalar_subquery()

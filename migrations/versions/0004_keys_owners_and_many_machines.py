@@ -25,6 +25,8 @@ def upgrade() -> None:
         jobs.create_index(op.f("ix_jobs_expires_at"), ["expires_at"], unique=False)
         jobs.create_index("ix_jobs_owner_created_at_id", ["owner", "created_at", "id"], unique=False)
         jobs.drop_index("ix_jobs_created_at_id")
+        jobs.create_index("ix_jobs_owner_run", ["owner", "run"], unique=False)
+        jobs.drop_index(op.f("ix_jobs_run"))
         jobs.drop_constraint(op.f("uq_jobs_idempotency_key"), type_="unique")
         jobs.create_unique_constraint(op.f("uq_jobs_owner_idempotency_key"), ["owner", "idempotency_key"])
     op.create_index(
@@ -99,6 +101,8 @@ def downgrade() -> None:
     with op.batch_alter_table("jobs") as jobs:
         jobs.drop_constraint(op.f("uq_jobs_owner_idempotency_key"), type_="unique")
         jobs.create_unique_constraint(op.f("uq_jobs_idempotency_key"), ["idempotency_key"])
+        jobs.create_index(op.f("ix_jobs_run"), ["run"], unique=False)
+        jobs.drop_index("ix_jobs_owner_run")
         jobs.create_index("ix_jobs_created_at_id", ["created_at", "id"], unique=False)
         jobs.drop_index("ix_jobs_owner_created_at_id")
         jobs.drop_index(op.f("ix_jobs_expires_at"))

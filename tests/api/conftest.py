@@ -17,6 +17,7 @@ from service_process import wait_for
 from api.app import create_app, create_services
 from api.services import Services
 from jobs.settings import Settings
+from jobs.tables import ApiKey
 from worker.run import Runner
 
 
@@ -68,6 +69,18 @@ def make_client(make_settings: Callable[..., Settings]) -> Iterator[Callable[...
 @pytest.fixture
 def client(make_client: Callable[..., ApiClient]) -> ApiClient:
     return make_client()
+
+
+@pytest.fixture
+def make_key(request: pytest.FixtureRequest) -> Callable[..., tuple[ApiKey, dict[str, str]]]:
+    """A factory of keys: their rows, and the headers that send them; without an owner, each has one of its own."""
+
+    def make(client: ApiClient | None = None, **changes: object) -> tuple[ApiKey, dict[str, str]]:
+        client = client or request.getfixturevalue("client")
+        row, key = client.services.keys.create(**{"owner": None, "scopes": ["read", "write"], **changes})
+        return row, {"Authorization": f"Bearer {key}"}
+
+    return make
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from feature_files import Arrays, feature_arrays
 
-from jobs.files import FileStore
+from jobs.files import FolderStore
 
 MIB = 2**20
 
@@ -86,8 +86,8 @@ CASES = {
 
 
 def kept(client) -> list[Path]:
-    files: FileStore = client.services.feature_sets.files
-    return [path for path in files.folder.rglob("*") if path.is_file() and path.name != "lock"]
+    files: FolderStore = client.services.feature_sets.files
+    return [path for path in files.folder.rglob("*") if path.is_file()]
 
 
 @pytest.mark.parametrize("path", ["/v1/features", "/v1/analyses"])
@@ -209,13 +209,13 @@ def test_an_unknown_layer_names_those_there_are(client, file_of) -> None:
         ("GET", "/v1/features/x", 404, "features_not_found"),
         ("DELETE", "/v1/features/x", 404, "features_not_found"),
         ("PUT", "/v1/features/x/parts/0", 404, "features_not_found"),
-        ("PUT", "/v1/features/x/parts/9223372036854775808", 422, "invalid_request"),
+        ("PUT", "/v1/features/x/parts/9223372036854775808", 404, "features_not_found"),
         ("POST", "/v1/features/x/complete", 404, "features_not_found"),
         ("GET", "/v1/jobs?limit=0", 422, "invalid_request"),
         ("GET", "/v1/jobs?limit=9223372036854775808", 422, "invalid_request"),
         ("GET", "/v1/jobs?cursor=x", 422, "invalid_request"),
         ("GET", "/v1/jobs?status=lost", 422, "invalid_request"),
-        ("GET", "/v1/jobs/job_x?wait=61", 422, "invalid_request"),
+        ("GET", "/v1/jobs/job_x?wait=61", 404, "job_not_found"),
         ("POST", "/v1/analyses?step=9223372036854775808", 422, "invalid_request"),
         ("POST", "/v1/analyses?metrics=rnk", 422, "invalid_request"),
         ("POST", "/v1/features?parts=closed", 422, "invalid_request"),
@@ -240,6 +240,17 @@ def test_every_refusal_is_a_problem(client, method, path, status, code) -> None:
     assert set(response.json()) >= {"type", "title", "status", "detail", "code", "request_id"}
 
 
+def test_what_is_asked_of_a_thing_that_is_there_is_checked(client) -> None:
+    features = client.post("/v1/features?parts=open").json()["id"]
+    job = client.post("/v1/jobs", json={"kind": "train_dufm", "num_classes": 2, "depth": 2}).json()["id"]
+    for method, path in (
+        ("PUT", f"/v1/features/{features}/parts/9223372036854775808"),
+        ("GET", f"/v1/jobs/{job}?wait=61"),
+    ):
+        response = client.request(method, path)
+        assert (response.status_code, response.json()["code"]) == (422, "invalid_request")
+
+
 def test_unreadable_json_is_a_bad_request(client) -> None:
     response = client.post("/v1/jobs", content=b'{"kind":', headers={"content-type": "application/json"})
     assert (response.status_code, response.json()["code"]) == (400, "bad_request")
@@ -259,3 +270,8 @@ def test_an_unexpected_error_is_a_problem_without_a_trace(client, monkeypatch) -
     assert (response.status_code, response.json()["code"]) == (500, "internal_error")
     assert "secret" not in response.text
     assert response.headers["x-request-id"] == response.json()["request_id"] == "mine"
+
+
+def test_an_address_tells_all_methods_that_it_takes(client) -> None:
+    for path, allowed in (("/v1/jobs", "GET, POST"), ("/v1/features/features_x", "DELETE, GET"), ("/", "GET")):
+        assert client.patch(path).headers["allow"] == allowed

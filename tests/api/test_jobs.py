@@ -14,7 +14,8 @@ from collapse_client import write_moments
 from collapse_client.format.moments import Moments
 
 VIEW = {
-    "id", "kind", "status", "progress", "created_at", "started_at", "finished_at", "attempts", "run", "step", "tags",
+    "id", "kind", "status", "progress", "created_at", "started_at", "finished_at",
+    "expires_at", "attempts", "run", "step", "tags",
     "parameters", "error", "parent", "links",
 }  # fmt: skip
 

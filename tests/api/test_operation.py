@@ -57,13 +57,13 @@ def test_the_contract_is_in_the_openapi_document(client) -> None:
         "/v1/catalogue": {"get"}, "/v1/schemas/report.json": {"get"},
         "/v1/optima": {"get"}, "/v1/optima/{num_classes}/{depth}": {"get"},
         "/v1/optima/{num_classes}/{depth}/solution.safetensors": {"get"},
-        "/healthz": {"get"}, "/readyz": {"get"}, "/metrics": {"get"},
+        "/v1/audit": {"get"}, "/healthz": {"get"}, "/readyz": {"get"}, "/metrics": {"get"},
     }  # fmt: skip
     assert {path: set(operations) for path, operations in paths.items()} == expected
     for path, operations in paths.items():
         for operation in operations.values():
             problems = [code for code in operation["responses"] if int(code) >= 400]
-            assert not path.startswith("/v1") or {"401", "422", "503"} <= set(problems)
+            assert not path.startswith("/v1") or {"401", "403", "422", "429", "503"} <= set(problems)
             for code in problems:
                 if path.startswith("/v1"):
                     assert set(operation["responses"][code]["content"]) == {"application/problem+json"}, (path, code)

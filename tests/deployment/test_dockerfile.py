@@ -2,7 +2,11 @@
 
 import fnmatch
 import json
+import os
 import re
+import shutil
+import subprocess
+import sys
 import tomllib
 
 import pytest
@@ -29,8 +33,8 @@ def installed(stages, target):
     return " ".join(text for stage in lineage(stages, copied[1]) for text in stage.all("RUN") if "pip install" in text)
 
 
-def test_every_image_stands_on_a_python_of_fixed_minor_version(stages):
-    assert {list(lineage(stages, stage))[-1].base for stage in stages} == {"python:3.11-slim-bookworm"}
+def test_every_image_stands_on_a_python_of_fixed_version(stages):
+    assert {list(lineage(stages, stage))[-1].base for stage in stages} == {"python:3.11.14-slim-bookworm"}
 
 
 @pytest.mark.parametrize("target", TARGETS)
@@ -66,10 +70,34 @@ def test_runs_as_a_user_of_its_own_who_owns_the_data_folder(stages, target):
     assert re.search(rf"install --directory --owner={user} .*{folder}$", created)
 
 
-def test_api_is_installed_without_torch(stages, pyproject):
-    assert not re.search(r"torch|\[worker\]", installed(stages, "api"))
-    required = {Requirement(text).name for text in pyproject["project"]["dependencies"]}
-    assert "torch" not in required
+@pytest.fixture(scope="module")
+def requirements(stages, pytestconfig, tmp_path_factory):
+    """What the image's own command writes, by file."""
+    folder = tmp_path_factory.mktemp("source")
+    for name in stages["environment"].all("COPY")[0].split()[:-1]:
+        shutil.copy(pytestconfig.rootpath / name, folder)
+    [command] = [text for text in stages["environment"].all("RUN") if "tomllib" in text]
+    subprocess.run(["sh", "-c", command.replace("python ", f"{sys.executable} ", 1)], cwd=folder, check=True)
+    written = [folder / name for name in ("api.txt", "worker.txt")]
+    return {path.name: {Requirement(line).name for line in path.read_text().splitlines()} for path in written}
+
+
+def test_api_is_installed_without_torch(stages, requirements):
+    assert not re.search(r"torch|worker", installed(stages, "api"))
+    assert "fastapi" in requirements["api.txt"]
+    assert "torch" not in requirements["api.txt"]
+
+
+def test_dependencies_are_installed_before_the_sources_are_copied(stages, requirements, pyproject):
+    declared = {Requirement(text).name for text in pyproject["project"]["dependencies"]}
+    assert requirements["api.txt"] == declared - {"collapse-client"}
+    assert "torch" in requirements["worker.txt"]
+    for target in TARGETS:
+        names = [name + " " + text for name, text in stages[f"{target}-environment"].instructions]
+        [copied] = [index for index, text in enumerate(names) if text == "COPY . ."]
+        before = " ".join(text for text in names[:copied] if "pip install" in text)
+        assert "-r api.txt" in before
+        assert ("-r worker.txt" in before) == (target == "worker")
 
 
 def test_worker_is_installed_with_torch_of_a_build_that_can_be_chosen(stages):
@@ -91,9 +119,15 @@ def test_nothing_secret_is_built_in(stages):
 
 
 def test_everything_that_is_copied_is_in_the_repository(stages, pytestconfig):
-    copied = [text.split()[0] for stage in stages.values() for text in stage.all("COPY") if "--from" not in text]
-    assert set(copied) == {"constraints.txt", "."}
-    assert (pytestconfig.rootpath / "constraints.txt").is_file()
+    copied = [
+        name
+        for stage in stages.values()
+        for text in stage.all("COPY")
+        if "--from" not in text
+        for name in text.split()[:-1]
+    ]
+    assert set(copied) == {"constraints.txt", "pyproject.toml", "."}
+    assert all((pytestconfig.rootpath / name).exists() for name in copied)
 
 
 def test_build_context_is_the_packages_and_what_they_are_installed_with(pyproject, pytestconfig):
@@ -105,3 +139,19 @@ def test_build_context_is_the_packages_and_what_they_are_installed_with(pyprojec
     assert allowed == packages | {"client", "constraints.txt", "pyproject.toml", pyproject["project"]["readme"]}
     assert all((pytestconfig.rootpath / name).exists() for name in allowed)
     assert not [name for name in allowed if fnmatch.fnmatch(name, ".*")]
+
+
+@pytest.mark.xdist_group("cluster")
+def test_health_checks_tell_what_runs_from_what_does_not(health_check, cluster):
+    environment = {"PATH": os.defpath, **cluster.settings}
+
+    def healthy(target: str, **changed: str) -> bool:
+        command = [sys.executable, *health_check(target)[1:]]
+        command[-1] = command[-1].replace("127.0.0.1:8000", cluster.urls[0].removeprefix("http://"))
+        return subprocess.run(command, env=environment | changed, capture_output=True, check=False).returncode == 0
+
+    assert healthy("worker")
+    assert not healthy("worker", COLLAPSE_BROKER_URL="redis://127.0.0.1:9/0")
+    assert healthy("api")
+    cluster.apis["api-1"].kill()
+    assert not healthy("api")

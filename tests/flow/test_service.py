@@ -1,4 +1,4 @@
-"""From an upload to a report through `collapse serve`: the paths that users take, and deaths on the way."""
+"""From an upload to a report: the paths that users take, on one machine and on many, and deaths on the way."""
 
 import os
 import signal
@@ -15,8 +15,7 @@ from collapse_client import JobFailed, ServiceError
 pytestmark = pytest.mark.timeout(300)
 
 
-def test_from_an_upload_to_a_report(service, connect) -> None:
-    client = connect(service)
+def test_from_an_upload_to_a_report(client) -> None:
     arrays = feature_arrays(num_samples=500, num_classes=5, dims=(8, 6))
     features = client.upload(arrays)
     job = client.wait(
@@ -47,8 +46,7 @@ def test_from_an_upload_to_a_report(service, connect) -> None:
     assert (refused.value.status, refused.value.code) == (422, "invalid_request")
 
 
-def test_a_cancelled_job_stops_within_seconds_and_is_told(service, connect, slow_arrays) -> None:
-    client = connect(service)
+def test_a_cancelled_job_stops_within_seconds_and_is_told(client, slow_arrays) -> None:
     features = client.upload(slow_arrays)
     job = client.submit("measure_collapse", features=features["id"], spectra=["features"])
     wait_for(lambda: client.job(job["id"])["progress"]["current"], "progress", seconds=60)

@@ -5,10 +5,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from object_store import ObjectStore
 from schema import migrated
 
 from jobs.blobs import Blobs
-from jobs.files import FileStore
+from jobs.files import open_file_store
+from jobs.settings import Settings
 from jobs.store import BlobStore, Database, FeaturesStore, JobStore, MeasurementRow, NewJob, RepairStore, RunStore
 
 
@@ -44,7 +46,7 @@ def jobs(database: Database) -> JobStore:
 
 @pytest.fixture
 def runs(database: Database) -> RunStore:
-    return RunStore(database)
+    return RunStore(database, owner="")
 
 
 @pytest.fixture
@@ -58,8 +60,10 @@ def repair(database: Database) -> RepairStore:
 
 
 @pytest.fixture
-def blobs(database: Database, tmp_path: Path) -> Blobs:
-    return Blobs(FileStore(tmp_path / "blobs"), BlobStore(database))
+def blobs(database_url: str, database: Database, object_store: ObjectStore, tmp_path: Path) -> Blobs:
+    """Beside SQLite a folder, as on one machine; beside PostgreSQL a real bucket, as on many."""
+    bucket = {} if database_url.startswith("sqlite") else object_store.settings(object_store.bucket())
+    return Blobs(open_file_store(Settings(data_dir=tmp_path, **bucket)), BlobStore(database))
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from jobs.artifacts import Artifacts
 from jobs.errors import Conflict, NotFound, StorageFull
 from jobs.feature_sets import FeatureSets
 from jobs.settings import Settings
+from jobs.store.blobs import CLAIM_SECONDS
 
 
 @pytest.fixture
@@ -32,6 +33,11 @@ def finish(jobs, artifacts):
     return end
 
 
+def content(artifacts, job_id: str, name: str) -> bytes:
+    with artifacts.lend(artifacts.find(job_id, name)) as path:
+        return path.read_bytes()
+
+
 def in_folder(blobs) -> set[str]:
     return set(blobs.files.untouched(for_seconds=-1))
 
@@ -46,9 +52,10 @@ def test_what_was_kept_is_found_under_its_name(jobs, artifacts, new_job, finish)
         "sweep.csv": (4, "text/csv; charset=utf-8"),
         "trajectory.parquet": (4, "application/vnd.apache.parquet"),
     }
-    row, path = artifacts.find(job.id, "sweep.csv")
-    assert path.read_bytes() == b"a,b\n"
-    assert path.name == row.sha256
+    row = artifacts.find(job.id, "sweep.csv")
+    with artifacts.lend(row) as path:
+        assert path.read_bytes() == b"a,b\n"
+        assert path.name == row.sha256
     with pytest.raises(NotFound, match=r"it has other\.bin, solution\.safetensors, sweep\.csv") as missing:
         artifacts.find(job.id, "sweep.tsv")
     assert missing.value.code == "artifact_not_found"
@@ -110,7 +117,7 @@ def test_files_go_with_the_last_job_that_has_them(jobs, artifacts, blobs, new_jo
     assert len(in_folder(blobs)) == 3
     artifacts.delete_job(first)
     assert len(in_folder(blobs)) == 2
-    assert artifacts.find(second, "same.csv")[1].read_bytes() == b"the same"
+    assert content(artifacts, second, "same.csv") == b"the same"
     artifacts.delete_job(second)
     assert in_folder(blobs) == set()
 
@@ -129,22 +136,22 @@ def test_features_and_artifacts_of_the_same_bytes_keep_each_other(
     jobs, artifacts, features, blobs, new_job, finish, tmp_path
 ) -> None:
     sets = FeatureSets(Settings(), features, blobs)
-    content = write_file(tmp_path / "file.safetensors", feature_arrays()).read_bytes()
+    written = write_file(tmp_path / "file.safetensors", feature_arrays()).read_bytes()
     job, _ = jobs.create(new_job())
-    finish(job.id, f_safetensors=content)
+    finish(job.id, f_safetensors=written)
     with sets.files.stage() as staged:
-        staged.write(content)
+        staged.write(written)
         staged.finish()
         row, _ = sets.add_whole(staged, layer_order=None)
     assert in_folder(blobs) == {row.sha256}
     sets.delete(row.id)
     assert blobs.collect_garbage(grace_seconds=0) == 0
-    assert artifacts.find(job.id, "f.safetensors")[1].read_bytes() == content
+    assert content(artifacts, job.id, "f.safetensors") == written
     artifacts.delete_job(job.id)
     assert in_folder(blobs) == set()
 
 
-def test_what_a_crash_leaves_between_file_and_row_is_collected(jobs, artifacts, blobs, new_job, finish) -> None:
+def test_what_a_crash_leaves_between_file_and_row_is_collected(jobs, artifacts, blobs, new_job, finish, clock) -> None:
     job, _ = jobs.create(new_job())
     finish(job.id, a_csv=b"kept")
     with artifacts.of_running_job() as kept:
@@ -152,9 +159,10 @@ def test_what_a_crash_leaves_between_file_and_row_is_collected(jobs, artifacts, 
         with kept.put_in_place():
             pass  # and no row
     assert len(in_folder(blobs)) == 2
-    assert blobs.collect_garbage(grace_seconds=3600) == 0
-    assert blobs.collect_garbage(grace_seconds=0) == 1
-    assert artifacts.find(job.id, "a.csv")[1].read_bytes() == b"kept"
+    assert blobs.collect_garbage(grace_seconds=0) == 0  # whoever has put it there may still write its row
+    clock.move(CLAIM_SECONDS + 1)
+    assert blobs.remove_garbage() == 1
+    assert content(artifacts, job.id, "a.csv") == b"kept"
 
 
 def test_no_file_goes_between_its_place_and_its_row(jobs, artifacts, blobs, new_job, finish) -> None:
@@ -170,4 +178,4 @@ def test_no_file_goes_between_its_place_and_its_row(jobs, artifacts, blobs, new_
     with ThreadPoolExecutor(6) as pool:
         list(pool.map(live, range(12)))
     for job_id in made[::2]:
-        assert artifacts.find(job_id, "a.csv")[1].read_bytes() == b"the same"
+        assert content(artifacts, job_id, "a.csv") == b"the same"

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy.exc import IntegrityError
 
 from jobs.errors import Conflict, NotFound
-from jobs.store import ArtifactFile, Filter
+from jobs.store import ArtifactFile, BlobStore, Filter
 
 LEASE = 10
 
@@ -242,9 +242,10 @@ def test_claims_ends_and_a_cancel_at_once_leave_no_loose_end(jobs, repair, famil
     assert (ended.status, ended.pending_children, ended.current) == ("cancelled", 0, 12)
 
 
-def test_what_fails_between_leaves_child_and_parent_as_they_were(jobs, family, take) -> None:
+def test_what_fails_between_leaves_child_and_parent_as_they_were(database, jobs, family, take) -> None:
     parent, (child,) = family(1)
     token = take(child)
+    BlobStore(database).claim(["0" * 64])
     twice = [ArtifactFile(name="a", sha256="0" * 64, size_bytes=1, media_type="text/csv")] * 2
     with pytest.raises(IntegrityError):
         jobs.succeed(child, token, body="{}", etag="e", measurements=[], artifacts=twice)

@@ -2,6 +2,9 @@
 
 import os
 import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import expect
@@ -35,6 +38,33 @@ def test_the_key_is_asked_for_and_a_failure_says_what_to_do(start_service, open_
         page.get_by_role("link", name="JSON").click()
     assert '"num_classes":10' in download.value.path().read_text()
     assert page.evaluate("Object.keys(localStorage).length") == 0
+
+
+@pytest.mark.network_errors
+def test_a_button_that_is_refused_says_which_scope_lacks(start_service, open_page, tmp_path) -> None:
+    service: Service = start_service("--workers", "1")
+    reading, writing = (make_key(tmp_path / "data", "--owner", "lab", "--scopes", scope) for scope in ("read", "write"))
+    with Client(service.url(), api_key=writing) as client:
+        job = client.submit("train_dufm", **ENDLESS)["id"]
+    page = open_page(service.url(), f"/jobs/{job}")
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_label("Key of the service").fill(reading)
+    page.keyboard.press("Enter")
+    page.get_by_role("button", name="Cancel the job").click()
+    dialog.get_by_role("button", name="Cancel the job").click()
+    alert = page.get_by_role("alert")
+    expect(alert).to_contain_text("scope 'write'")
+    alert.get_by_role("button", name="Use another key").click()
+    dialog.get_by_label("Key of the service").fill(writing)
+    page.keyboard.press("Enter")
+    page.get_by_role("button", name="Cancel the job").click()
+    dialog.get_by_role("button", name="Cancel the job").click()
+    expect(page.locator("#state .badge")).to_have_text("cancelled")
+
+
+def make_key(folder: Path, *arguments: str) -> str:
+    command = [sys.executable, "-m", "server", "keys", "create", "--data-dir", folder, *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
 
 @pytest.mark.network_errors

@@ -6,7 +6,12 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from object_store import ObjectStore
+from schema import migrated
 from service_process import Service, running_service
+
+from jobs.settings import Settings
+from server.storage import Storage, opened_storage
 
 STAND_INS = (sys.executable, str(Path(__file__).with_name("stand_ins.py")))
 StartService = Callable[..., Service]
@@ -23,3 +28,12 @@ def start_stand_ins(tmp_path: Path) -> Iterator[StartService]:
             return services.enter_context(service)
 
         yield start
+
+
+@pytest.fixture
+def storage(database_url: str, object_store: ObjectStore, tmp_path: Path) -> Iterator[Storage]:
+    """Beside SQLite a folder, beside PostgreSQL a real bucket."""
+    bucket = {} if database_url.startswith("sqlite") else object_store.settings(object_store.bucket())
+    settings = Settings(data_dir=tmp_path / "data", database_url=migrated(database_url), **bucket)
+    with opened_storage(settings) as storage:
+        yield storage

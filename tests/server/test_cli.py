@@ -33,14 +33,15 @@ def test_commands_are_those_of_the_documentation():
     parser = argparse.ArgumentParser()
     subparsers = parser.add_subparsers()
     add_commands(subparsers)
-    assert list(subparsers.choices) == ["serve", "api", "worker", "migrate"]
+    commands = "serve api worker migrate keys gc doctor backup restore"
+    assert list(subparsers.choices) == commands.split()
     arguments = parser.parse_args(["serve"])
     assert (arguments.host, arguments.port, arguments.data_dir, arguments.workers) == ("127.0.0.1", 8000, None, 1)
     assert callable(arguments.handler)
 
 
 def test_loading_the_commands_is_cheap():
-    heavy = ("pydantic", "alembic", "uvicorn", "torch", "celery", "sqlalchemy", "structlog")
+    heavy = ("pydantic", "alembic", "uvicorn", "torch", "celery", "sqlalchemy", "structlog", "jobs")
     script = f"import sys, server.cli; sys.exit(any(name in sys.modules for name in {heavy}))"
     assert subprocess.run([sys.executable, "-c", script]).returncode == 0
 

@@ -66,7 +66,7 @@ def make_sweep() -> Callable[[Services], Sweep]:
             workers=services.workers,
             queue=services.queue,
             feature_sets=services.feature_sets,
-            blobs=services.artifacts.blobs,
+            artifacts=services.artifacts,
         )
 
     return make

@@ -1,12 +1,16 @@
 """`run_job`, a plain function: every way in which a job can end."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from feature_files import feature_arrays
 
 from analysis import spread
+from jobs.blobs import Blobs
 from jobs.errors import Unavailable
+from jobs.feature_sets import FeatureSets
+from jobs.files import open_file_store
 from jobs.store import RepairStore
 
 
@@ -63,7 +67,19 @@ def test_a_blob_that_is_gone_fails_the_job(services, runner, submit, upload) -> 
     job = submit(send=False, features=features)
     services.feature_sets.files.path(services.feature_sets.store.get(features).sha256).unlink()
     runner.run_job(job.id)
-    assert services.jobs.get(job.id).status == "failed"
+    failed = services.jobs.get(job.id)
+    assert (failed.status, failed.error_code) == ("failed", "file_lost")
+
+
+def test_a_job_goes_back_when_the_store_of_files_is_away(services, runner, submit) -> None:
+    job = submit(send=False)
+    nowhere = services.settings.model_copy(update={"blob_url": "s3://nowhere", "blob_endpoint": "http://127.0.0.1:1"})
+    blobs = Blobs(open_file_store(nowhere, patience_seconds=0.1), services.artifacts.blobs.store)
+    replace(runner, feature_sets=FeatureSets(nowhere, services.feature_sets.store, blobs)).run_job(job.id)
+    back = services.jobs.get(job.id)
+    assert (back.status, back.attempts, back.queued_at) == ("queued", 0, None)
+    runner.run_job(job.id)  # the store is there again
+    assert services.jobs.get(job.id).status == "succeeded"
 
 
 def test_a_cancel_before_the_first_tile_is_obeyed(services, runner, submit, monkeypatch) -> None:

@@ -1,11 +1,13 @@
 """One round of the sweep at a time, on a real broker."""
 
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 from feature_files import feature_arrays
 
 from jobs.queue import Queue, create_celery
+from jobs.tables import Features
 from worker.sweep import Sweep
 
 
@@ -41,7 +43,8 @@ def test_a_job_without_an_owner_is_queued_and_sent(services, sweep, submit) -> N
 def test_house_is_kept(services, sweep, upload) -> None:
     kept = upload(feature_arrays(seed=1))
     gone = upload(feature_arrays(seed=2))
-    services.feature_sets.store._keep_earlier(services.feature_sets.store.get(gone).fingerprint, -1)
+    with services.database.write() as session:
+        session.get(Features, gone).expires_at = services.database.now() - timedelta(seconds=1)
     sweep.keep_house()
     assert services.feature_sets.store.expired() == []
     assert services.feature_sets.files.untouched(for_seconds=-1) == [services.feature_sets.store.get(kept).sha256]

@@ -1,0 +1,1 @@
+"""How the service is deployed on many machines, and the same topology on this one, without containers."""
