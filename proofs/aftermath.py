@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,9 @@ import httpx
 from clients import Accepted
 from parts import Parts
 from work import differences, expected_report
+
+from api.app import create_services
+from jobs.settings import Settings
 
 ENDS = """
 CREATE TABLE ends (job_id text, status text);
@@ -96,11 +100,6 @@ def rows_and_blobs_agree(parts: Parts) -> int:
 
 def collect_all_garbage(parts: Parts) -> None:
     """As if days had passed: what dead processes had claimed or staged is nobody's."""
-    import os
-
-    from api.app import create_services
-    from jobs.settings import Settings
-
     parts.query("UPDATE blobs SET claimed_until = now() - interval '1 day'")
     for folder in (parts.data / "blobs").iterdir():
         for path in folder.iterdir() if folder.is_dir() else ():

@@ -21,6 +21,7 @@ from service_process import wait_for
 from valkey_server import redis_client
 
 from deployment.ports import free_port
+from jobs.queue import Queue, create_celery
 from server import embedded
 from server.children import kill_session
 
@@ -148,8 +149,6 @@ class Parts:
 
     def send(self, job_id: str, times: int) -> None:
         """Put the message of a job into the broker so many times."""
-        from jobs.queue import Queue, create_celery
-
         queue = Queue(create_celery(self.broker_url))
         for _ in range(times):
             queue.enqueue(job_id)
