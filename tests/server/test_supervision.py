@@ -60,7 +60,7 @@ def test_taken_port_is_refused(start_stand_ins: StartService) -> None:
 def test_open_address_without_a_key_is_refused(start_stand_ins: StartService) -> None:
     service = start_stand_ins("--host", "0.0.0.0")
     assert service.process.wait(30) == 1
-    assert "Set COLLAPSE_API_KEY to a long random secret" in service.errors.read_text()
+    assert "set COLLAPSE_API_KEY to a long random secret" in service.errors.read_text()
 
 
 def test_failed_migration_ends_it(start_stand_ins: StartService) -> None:
