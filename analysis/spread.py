@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,12 +23,19 @@ from analysis.measurement import Measurement
 from analysis.metrics import REGISTRY
 from analysis.origin import Origin, Split
 from analysis.partial_results import Enclosed, ResidualSums, write_enclosures
-from collapse_client.format import FeaturesDescription, MomentsFile, merge_descriptions, open_features, write_moments
+from collapse_client.format import (
+    FeatureFile,
+    FeaturesDescription,
+    MomentsFile,
+    merge_descriptions,
+    open_features,
+    write_moments,
+)
 from collapse_client.format.moments import Moments
 from collapse_client.format.moments_rules import MAX_MATRIX_DIM
 
 if TYPE_CHECKING:
-    from analysis.commands import FeaturesOutline, MeasureCollapse, Surroundings
+    from analysis.commands import Features, FeaturesOutline, MeasureCollapse, Surroundings
     from analysis.commands.measure_parts import PartsCommand
     from analysis.report import MetricEntry, Report
 
@@ -72,7 +80,7 @@ def accumulate_moments(command: AccumulateMoments, surroundings: Surroundings) -
     with surroundings.open_features(
         command.of.features, first_part=command.first_part, stop_part=command.stop_part
     ) as features:
-        origin = _outlined(outline, samples=features.parts)
+        origin = replace(_outlined(outline), samples=_samples(features))
         measurement = Measurement(command.of, surroundings, origin)
         moments: dict[Split, dict[str, Moments]] = {split: {} for split in measurement.splits}
         for name, split in measurement.each():
@@ -95,7 +103,7 @@ def find_residuals(command: FindResiduals, surroundings: Surroundings) -> Report
         ) as features,
         _kept(surroundings, command.parent, outline) as (moments, enclosed),
     ):
-        origin = _outlined(outline, samples=features.parts, moments=moments, enclosures=[enclosed])
+        origin = replace(_outlined(outline), samples=_samples(features), moments=moments, enclosures=[enclosed])
         measurement = Measurement(command.of, surroundings, origin)
         for name, split in measurement.each():
             try:
@@ -136,8 +144,8 @@ class _Gathering:
         started = time.perf_counter()
         job_id = self._surroundings.job_id
         with _kept(self._surroundings, job_id, self._outline) as (moments, enclosed):
-            origin = _outlined(
-                self._outline,
+            origin = replace(
+                _outlined(self._outline),
                 moments=moments,
                 enclosures=[enclosed],
                 residuals=ResidualSums.together(
@@ -174,7 +182,7 @@ class _Gathering:
                     for child in self._first
                     if self._surroundings.artifact(child.job_id, moments_name(split))
                 ]
-                whole = _outlined(self._outline, moments={split: files})
+                whole = replace(origin, moments={split: files})
                 measurement = Measurement(self._command, self._surroundings, whole)
                 merged = {name: measurement.moments(name, split) for name in layers}
                 _keep_moments(self._surroundings, split, origin, merged)
@@ -263,9 +271,14 @@ def _dims(outline: FeaturesOutline) -> Mapping[str, int]:
     return {layer.name: layer.dim for layer in first.layers}
 
 
-def _outlined(outline: FeaturesOutline, **found: object) -> Origin:
-    """The whole set, as far as it is known without its files, and what is looked at here."""
-    return Origin(layers=outline.layers, dims=_dims(outline), splits=_splits(outline), **found)  # type: ignore[arg-type]
+def _outlined(outline: FeaturesOutline) -> Origin:
+    """The whole set, as far as it is known without its files."""
+    return Origin(layers=outline.layers, dims=_dims(outline), splits=_splits(outline))
+
+
+def _samples(features: Features) -> list[FeatureFile]:
+    """The open files; a set that is spread has samples in all of them."""
+    return [part for part in features.parts if isinstance(part, FeatureFile)]
 
 
 def _around_means(moments: Moments) -> Moments:

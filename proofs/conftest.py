@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from postgres import PostgresServer, running_postgres
-from valkey_server import redis_client, running_valkey
+from valkey_server import emptied, running_valkey
 
 DEFAULT_SEED = "1"
 Figure = Callable[..., None]
@@ -98,7 +98,5 @@ def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture
 def broker_url(valkey: str) -> Iterator[str]:
     """The broker, empty before and after."""
-    with redis_client(valkey) as client:
-        client.flushall()
+    with emptied(valkey):
         yield valkey
-        client.flushall()

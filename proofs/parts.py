@@ -157,7 +157,7 @@ class Parts:
     def stop(self) -> None:
         """Kill what runs."""
         for part in (*self.workers, self.api, self.broker):
-            with suppress(OSError):
+            with suppress(OSError):  # the proof has killed it already
                 part.kill()
 
 
@@ -181,7 +181,7 @@ def frozen(*process_ids: int) -> Iterator[None]:
         yield
     finally:
         for process_id in process_ids:
-            with suppress(ProcessLookupError):
+            with suppress(ProcessLookupError):  # ended while it was frozen
                 os.kill(process_id, signal.SIGCONT)
 
 

@@ -101,7 +101,7 @@ def test_huge_headers_are_refused_before_they_are_taken_in(url, figure, shape) -
                 connection.sendall(piece)
                 sent += len(piece)
                 connection.setblocking(False)
-                with suppress(BlockingIOError):
+                with suppress(BlockingIOError):  # no answer yet
                     answer = connection.recv(65536)
                 connection.settimeout(10)
         except (BrokenPipeError, ConnectionResetError):

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from jobs.errors import NotFound
 from jobs.files import FileStore
+from jobs.files.folder import sync
 from jobs.store import BlobStore, Database
 from server import postgresql
 from server.errors import StartRefused
@@ -33,7 +34,7 @@ def back_up(storage: Storage, folder: Path) -> int:
         name = f"database-{time.time_ns()}"
         digests = _copy_database(storage, folder / name)
         copied, lost = _copy_files(storage.blobs.files, digests, folder / BLOBS, renew)
-        _sync(folder)
+        sync(folder)
         Manifest(
             database=name,
             kind=storage.database.engine.dialect.name,
@@ -83,7 +84,7 @@ def _copy_database(storage: Storage, target: Path) -> Sequence[str]:
         return postgresql.dump(storage.database, storage.settings.database, target)
     with closing(sqlite3.connect(file)) as source, closing(sqlite3.connect(target)) as copy:
         source.backup(copy)  # in one step: a snapshot, which lets others go on writing
-    _sync(target)
+    sync(target)
     database = Database(f"sqlite:///{target}")
     try:
         return BlobStore(database).all_referenced()
@@ -136,11 +137,3 @@ def _remove_what_is_of_no_use(folder: Path, database: str, digests: set[str]) ->
     for path in (folder / BLOBS).glob("*/*"):
         if path.name not in digests:
             path.unlink()
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

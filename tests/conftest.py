@@ -12,7 +12,7 @@ from _pytest.nodeid import NodeId
 from object_store import ObjectStore, running_object_store
 from postgres import PostgresServer, running_postgres
 from service_process import LONG_GRACE, QUICK, Service, running_service
-from valkey_server import redis_client, running_valkey
+from valkey_server import emptied, running_valkey
 
 from deployment.cluster import running_cluster
 from deployment.topology import Cluster
@@ -43,10 +43,8 @@ def valkey() -> Iterator[str]:
 @pytest.fixture
 def broker_url(valkey: str) -> Iterator[str]:
     """The broker, as Celery wants it, empty before and after the test."""
-    with redis_client(valkey) as client:
-        client.flushall()
+    with emptied(valkey):
         yield valkey
-        client.flushall()
 
 
 @pytest.fixture(scope="session")

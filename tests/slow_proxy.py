@@ -16,7 +16,7 @@ def _copy(source: socket.socket, target: socket.socket, bytes_per_second: float)
             time.sleep(len(block) / bytes_per_second)
             target.sendall(block)
     for side in (source, target):
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):  # it has gone already
             side.shutdown(socket.SHUT_RDWR)
 
 

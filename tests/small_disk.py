@@ -50,5 +50,5 @@ def small_disk(folder: Path, *, megabytes: int) -> Iterator[SmallDisk]:
     try:
         yield SmallDisk(folder)
     finally:
-        with suppress(OSError):
+        with suppress(OSError):  # unmounted lazily: whoever still has files open there keeps it for a while
             subprocess.run(["umount", "--lazy", str(folder)], check=True)

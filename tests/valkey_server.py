@@ -50,3 +50,12 @@ def _wait_until_ready(url: str, process: subprocess.Popen[bytes]) -> None:
                 if process.poll() is not None or time.monotonic() > deadline:
                     raise
             time.sleep(0.01)
+
+
+@contextmanager
+def emptied(url: str) -> Iterator[None]:
+    """Nothing is in the broker at the beginning, and nothing is left in it."""
+    with redis_client(url) as client:
+        client.flushall()
+        yield
+        client.flushall()

@@ -77,7 +77,7 @@ def get_series(
     runs: OwnRuns,
     run: RunName,
     metric: Metrics = [],  # noqa: B006 (FastAPI copies it)
-    layer: Layers = [],  # noqa: B006
+    layer: Layers = [],  # noqa: B006 (FastAPI copies it)
     compare: Compare = None,
     history: Annotated[bool, Query(description="with what was measured by analyses that later ones replaced")] = False,
     format: Annotated[Format, Query(description="json: a list of objects")] = "json",
@@ -131,7 +131,7 @@ def _drawing(
     runs: OwnRuns,
     run: RunName,
     name: Annotated[str, Path(max_length=255, description="name of a metric")],
-    layer: Layers = [],  # noqa: B006
+    layer: Layers = [],  # noqa: B006 (FastAPI copies it)
     compare: Compare = None,
 ) -> Drawing:
     series = Series(runs, run, Wanted(metrics=[name], layers=layer, compare=compare))

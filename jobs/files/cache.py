@@ -78,7 +78,7 @@ class BlobCache:
     def _make_room(self, size_bytes: int) -> None:
         copies = []
         for path in self.folder.iterdir():
-            with suppress(FileNotFoundError):
+            with suppress(FileNotFoundError):  # another process made room meanwhile
                 status = path.stat()
                 copies.append((status.st_mtime, status.st_size, path))
         total = size_bytes + sum(size for _, size, _ in copies)
@@ -90,6 +90,7 @@ class BlobCache:
 
 
 def _removed_unless_in_use(path: Path) -> bool:
+    # Gone already, or in use.
     with suppress(FileNotFoundError, BlockingIOError), path.open("rb") as file:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         path.unlink()

@@ -24,7 +24,7 @@ class FolderStore(FileStore):
             staged.path.chmod(0o400)
             staged.path.replace(target)
             for folder in (target.parent, self.folder):
-                _sync_folder(folder)
+                sync(folder)
 
     @contextmanager
     def lend(self, sha256: str) -> Iterator[Path]:
@@ -53,8 +53,9 @@ class FolderStore(FileStore):
                 yield StoredBlob(path.name, status.st_size, status.st_mtime)
 
 
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
+def sync(path: Path) -> None:
+    """Make durable what is written in a file, or which files are in a folder."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

@@ -1,67 +1,45 @@
-"""Every statement on jobs that a client or the worker that owns one needs; repairs are in `repair.py`.
+"""Every statement on jobs that a client needs; those of a job's worker are in `leases.py`, repairs in `repair.py`.
 
 A job goes queued → running → succeeded | failed | cancelled. Ended states are never overwritten, and a running
 job is written only by the holder of its lease token.
 """
 
-import secrets
 from collections.abc import Sequence
-from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import and_, delete, exists, func, insert, or_, select, true, update
+from sqlalchemy import and_, delete, exists, func, or_, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, aliased
 
 from jobs.errors import Conflict, IdempotencyKeyReused, NotFound
-from jobs.store.blobs import let_go
-from jobs.store.database import Database
-from jobs.store.families import PHASE, cancel_children, child_started, children_ended, children_moved, waiting
-from jobs.store.quotas import INTERNAL_KINDS, free_to_run, limits_of, may_run, require_room_in_queue
-from jobs.store.records import ArtifactFile, Filter, MeasurementRow, NewJob, Standing
+from jobs.store.families import cancel_children, children_ended
+from jobs.store.leases import LeaseStore
+from jobs.store.quotas import INTERNAL_KINDS, free_to_run, limits_of, require_room_in_queue
+from jobs.store.records import Filter, NewJob
+from jobs.store.rows import row_of
 from jobs.tables import (
     CANCELLED,
     ENDED,
     FAILED,
     QUEUED,
-    RUNNING,
-    SUCCEEDED,
     Artifact,
     Features,
     Job,
     JobTag,
-    Measurement,
     StoredReport,
-    new_id,
 )
 
-FREED: dict[str, Any] = {"lease_token": None, "lease_expires_at": None, "version": Job.version + 1}
-"""What every end of an ownership writes."""
 
-BACK_IN_THE_QUEUE: dict[str, Any] = {
-    "status": QUEUED,
-    **dict.fromkeys(("started_at", "phase", "current", "total", "progress_at")),
-    "queued_at": None,  # no message is under way: the sweep sends one
-    **FREED,
-}
-"""What a running job becomes that nobody owns any more."""
-
-
-class JobStore:
+class JobStore(LeaseStore):
     """The jobs table and what hangs on it."""
-
-    def __init__(self, database: Database) -> None:
-        self.database = database
-
-    # -- clients ---------------------------------------------------------------------------------------------------
 
     def create(self, new: NewJob) -> tuple[Job, bool]:
         """Commit a queued job with its children; (job, True), or (the job that the same key made before, False)."""
         if new.idempotency_key and (earlier := self._replayed(new)):
             return earlier, False
         now = self.database.now()
-        job = _row(new, now)
-        children = [_row(child, now, parent=job, index=index) for index, child in enumerate(new.children)]
+        job = row_of(new, now)
+        children = [row_of(child, now, parent=job, index=index) for index, child in enumerate(new.children)]
         needed = sorted({row.features_id for row in (job, *children) if row.features_id})
         try:
             with self.database.write() as session:
@@ -250,142 +228,6 @@ class JobStore:
         with self.database.read() as session:
             return session.scalars(query).all()
 
-    # -- the worker that owns the job ------------------------------------------------------------------------------
-
-    def claim(self, job_id: str, *, lease_seconds: float, memory_bytes: int | None = None) -> Job | None:
-        """Take a queued job: one statement, one winner; None if it is not there to take, or needs more memory.
-
-        None, too, while as many jobs of its owner run as may: then it is kept back until one of them has ended.
-        """
-        now = self.database.now()
-        statement = (
-            update(Job)
-            .where(Job.id == job_id, Job.status == QUEUED, Job.pending_children == 0)
-            .where(true() if memory_bytes is None else Job.memory_bytes <= memory_bytes)
-            .values(
-                status=RUNNING,
-                attempts=Job.attempts + 1,
-                lease_token=secrets.token_hex(16),
-                lease_expires_at=now + timedelta(seconds=lease_seconds),
-                progress_at=now,
-                # Of a parent they tell of its children, until its own command tells more.
-                started_at=func.coalesce(Job.started_at, now),
-                phase=func.coalesce(Job.phase, "starting"),
-                current=func.coalesce(Job.current, 0),
-                version=Job.version + 1,
-            )
-            .returning(Job)
-        )
-        with self.database.write() as session:
-            if not may_run(session, job_id, now):
-                # Without a message it is where the next one of this owner is looked for.
-                session.execute(update(Job).where(Job.id == job_id, Job.status == QUEUED).values(queued_at=None))
-                return None
-            job = session.scalar(statement)
-            if job is not None:
-                child_started(session, job.parent_id, now)
-        return job
-
-    def renew(self, job_id: str, token: str, *, lease_seconds: float) -> Standing:
-        """Prolong the lease; tells whether it is still held and whether a cancel was asked for."""
-        lease_expires_at = self.database.now() + timedelta(seconds=lease_seconds)
-        return self._as_owner(job_id, token, lease_expires_at=lease_expires_at)
-
-    def progress(self, job_id: str, token: str, *, phase: str, current: int, total: int | None) -> Standing:
-        """Write how far the job is, in one statement that also tells what `renew` tells."""
-        return self._as_owner(
-            job_id,
-            token,
-            phase=phase,
-            current=current,
-            total=total,
-            progress_at=self.database.now(),
-            version=Job.version + 1,
-        )
-
-    def _as_owner(self, job_id: str, token: str, **values: Any) -> Standing:
-        statement = update(Job).where(*_owned(job_id, token)).values(**values).returning(Job.cancel_requested_at)
-        with self.database.write() as session:
-            row = session.execute(statement).one_or_none()
-        return Standing(lease_held=row is not None, cancel_requested_at=row[0] if row else None)
-
-    def succeed(
-        self,
-        job_id: str,
-        token: str,
-        *,
-        body: str,
-        etag: str,
-        measurements: Sequence[MeasurementRow],
-        artifacts: Sequence[ArtifactFile] = (),
-    ) -> bool:
-        """Write the end, the report and all that belongs to it together; False if the lease is no longer ours."""
-        now = self.database.now()
-        with self.database.write() as session:
-            job = session.scalar(_end(job_id, token, SUCCEEDED, now, current=Job.total).returning(Job))
-            if job is None:
-                return False
-            session.add(StoredReport(job_id=job_id, body=body, etag=etag, created_at=now))
-            if measurements:
-                session.execute(insert(Measurement), [_measurement(job, row) for row in measurements])
-            if artifacts:
-                session.execute(insert(Artifact), [{"job_id": job_id, **vars(file)} for file in artifacts])
-                let_go(session, [file.sha256 for file in artifacts], now)
-            children_ended(session, [job.parent_id], now)
-        return True
-
-    def wait_for_children(
-        self, job_id: str, token: str, children: Sequence[NewJob], *, artifacts: Sequence[ArtifactFile] = ()
-    ) -> Sequence[str] | None:
-        """Give the job up until these new children have ended; their ids, or None if it is not ours or is cancelled.
-
-        What it has kept so far stays. No attempt is burnt: it has not failed, and will be claimed again.
-        """
-        now = self.database.now()
-        with self.database.write() as session:
-            job = session.scalar(
-                update(Job)
-                .where(*_owned(job_id, token), Job.cancel_requested_at.is_(None))
-                .values(**waiting(Job.num_children, len(children)), **FREED, attempts=Job.attempts - 1)
-                .returning(Job)
-            )
-            if job is None:
-                return None
-            first = job.num_children - len(children)
-            rows = [_row(child, now, parent=job, index=first + index) for index, child in enumerate(children)]
-            session.add_all(rows)
-            session.flush()
-            if artifacts:
-                session.execute(insert(Artifact), [{"job_id": job_id, **vars(file)} for file in artifacts])
-                let_go(session, [file.sha256 for file in artifacts], now)
-        return [row.id for row in rows]
-
-    def fail(self, job_id: str, token: str, *, code: str, detail: str) -> bool:
-        """End the job as failed; False if the lease is no longer ours."""
-        return self._end_without_report(job_id, token, FAILED, error_code=code, error_detail=detail)
-
-    def confirm_cancel(self, job_id: str, token: str) -> bool:
-        """The owner has stopped: only now the row says cancelled."""
-        return self._end_without_report(job_id, token, CANCELLED)
-
-    def _end_without_report(self, job_id: str, token: str, status: str, **values: Any) -> bool:
-        now = self.database.now()
-        with self.database.write() as session:
-            job = session.scalar(_end(job_id, token, status, now, **values).returning(Job))
-            if job is not None:
-                children_ended(session, [job.parent_id], now)
-        return job is not None
-
-    def release(self, job_id: str, token: str) -> bool:
-        """Hand the job back without burning an attempt: the worker is being stopped, the job is not at fault."""
-        values = {**BACK_IN_THE_QUEUE, "attempts": Job.attempts - 1}
-        statement = update(Job).where(*_owned(job_id, token)).values(values).returning(Job)
-        with self.database.write() as session:
-            job = session.scalar(statement)
-            if job is not None:
-                children_moved(session, [job.parent_id])
-        return job is not None
-
     def next_of(self, owner: str) -> dict[str, str]:
         """The jobs, with their queues, that were kept back because too many of their owner's ran, and need not be now.
 
@@ -403,56 +245,12 @@ def to_send(*where: Any) -> Any:
     return query.order_by(Job.created_at)
 
 
-def _row(new: NewJob, now: datetime, *, parent: Job | None = None, index: int | None = None) -> Job:
-    return Job(
-        id=new_id("job"),
-        owner=parent.owner if parent else new.owner,
-        kind=new.kind,
-        status=QUEUED,
-        parameters=dict(new.parameters),
-        queue=new.queue,
-        memory_bytes=new.memory_bytes,
-        request_id=new.trail.request_id,
-        traceparent=new.trail.traceparent,
-        features_id=new.features_id,
-        run=new.run,
-        step=new.step,
-        tags=list(new.tags),
-        version=1,
-        phase=PHASE if new.children else None,
-        current=0 if new.children else None,
-        total=len(new.children) or None,
-        attempts=0,
-        expires_at=None if new.expires_in_seconds is None else now + timedelta(seconds=new.expires_in_seconds),
-        created_at=now,
-        queued_at=now,
-        idempotency_key=new.idempotency_key,
-        idempotency_fingerprint=new.idempotency_fingerprint,
-        parent_id=parent.id if parent else None,
-        child_index=index,
-        num_children=len(new.children),
-        pending_children=len(new.children),
-    )
-
-
 def _matches(words: str) -> Any:
     return or_(
         Job.run.icontains(words, autoescape=True),
         Job.id.startswith(words, autoescape=True),
         exists().where(JobTag.job_id == Job.id, JobTag.tag.icontains(words, autoescape=True)),
     )
-
-
-def _measurement(job: Job, row: MeasurementRow) -> dict[str, Any]:
-    return {"job_id": job.id, "owner": job.owner, "run": job.run, "step": job.step, **vars(row)}
-
-
-def _owned(job_id: str, token: str) -> tuple[Any, ...]:
-    return (Job.id == job_id, Job.status == RUNNING, Job.lease_token == token)
-
-
-def _end(job_id: str, token: str, status: str, now: datetime, **values: Any) -> Any:
-    return update(Job).where(*_owned(job_id, token)).values(status=status, finished_at=now, **FREED, **values)
 
 
 def job_not_found(job_id: str) -> NotFound:

@@ -9,8 +9,9 @@ from sqlalchemy import or_, select, update
 
 from jobs.store.database import Database
 from jobs.store.families import children_ended, children_moved
-from jobs.store.jobs import BACK_IN_THE_QUEUE, FREED, to_send
+from jobs.store.jobs import to_send
 from jobs.store.quotas import free_to_run
+from jobs.store.rows import BACK_IN_THE_QUEUE, FREED
 from jobs.tables import CANCELLED, FAILED, QUEUED, RUNNING, Job
 
 WORKER_LOST = (

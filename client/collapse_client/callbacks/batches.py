@@ -46,7 +46,7 @@ def _piece(inputs: Any, piece: slice) -> Any:
 def _iterated(samples: Any) -> Iterable[Any]:
     """A PyDataset has a length and items; to iterate over it in the old way would never end where it gives no error."""
     if hasattr(samples, "__iter__"):
-        return samples  # type: ignore[no-any-return]
+        return samples  # type: ignore[no-any-return]  # asked above
     return (samples[index] for index in range(len(samples)))
 
 

@@ -24,7 +24,7 @@ from collapse_client.recording.errors import SpoolError
 try:
     import fcntl
 except ImportError:  # Windows: two processes that send the same spool are not kept apart there
-    fcntl = None  # type: ignore[assignment]
+    fcntl = None  # type: ignore[assignment]  # a module, elsewhere
 
 PARTIAL, FINISHED, SENT = ".partial", ".step", ".sent"
 MANIFEST, PROGRESS, LOCK = "manifest.json", "progress.json", "lock"
