@@ -83,7 +83,7 @@ class Surroundings(Protocol):
     device: str
     service_version: str
     spread_bytes: int | None
-    """size from which the measuring of a feature set is spread over jobs; None: never"""
+    """size from which the measuring of a feature set is spread over jobs; None: nothing is, no trainings either"""
 
     def outline_features(self, features_id: str) -> FeaturesOutline:
         """Look at a stored feature set without opening it."""
