@@ -11,6 +11,7 @@ import pytest
 from _pytest.nodeid import NodeId
 from object_store import ObjectStore, running_object_store
 from postgres import PostgresServer, running_postgres
+from schema import migrated, migrated_sqlite
 from service_process import LONG_GRACE, QUICK, Service, running_service
 from valkey_server import emptied, running_valkey
 
@@ -21,6 +22,9 @@ from deployment.topology import Cluster
 # tests send it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+SHARING = ("tests/client/cli", "tests/client/recording", "tests/figures", "tests/pages")
+"""Folders whose tests share what takes seconds to start: a service, a browser, the engine that draws."""
+
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -28,8 +32,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if not getattr(config.option, "loadgroup", False):
         return
     for item in items:
-        group = item.get_closest_marker("xdist_group")
-        if group is not None and not item.nodeid.endswith(suffix := f"@{group.args[0]}"):
+        marker = item.get_closest_marker("xdist_group")
+        folder = item.path.parent.relative_to(config.rootpath).as_posix()
+        group = marker.args[0] if marker is not None else folder if folder in SHARING else None
+        if group is not None and not item.nodeid.endswith(suffix := f"@{group}"):
             item._id = NodeId.parse(item.nodeid + suffix)
 
 
@@ -62,24 +68,41 @@ def object_store() -> Iterator[ObjectStore]:
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def make_database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[], str]]:
-    """A factory of fresh, empty databases (their URLs); a test that uses it runs on SQLite and on PostgreSQL."""
+def make_database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[..., str]]:
+    """A factory of fresh databases (their URLs), empty or migrated; a test that uses it runs on both kinds."""
     numbers = count(1)
     with ExitStack() as databases:
 
-        def make() -> str:
+        def make(*, migrated: bool = False) -> str:
             if request.param == "sqlite":
-                return f"sqlite:///{tmp_path}/database_{next(numbers)}.db"
+                path = tmp_path / f"database_{next(numbers)}.db"
+                if migrated:
+                    path.write_bytes(migrated_sqlite())
+                return f"sqlite:///{path}"
             server: PostgresServer = request.getfixturevalue("postgres")
-            return databases.enter_context(server.database())
+            template = request.getfixturevalue("migrated_postgres") if migrated else "template1"
+            return databases.enter_context(server.database(template=template))
 
         yield make
 
 
+@pytest.fixture(scope="session")
+def migrated_postgres(postgres: PostgresServer) -> Iterator[str]:
+    """The name of a database with our tables, for others to be copied from."""
+    with postgres.database() as url:
+        yield migrated(url).rpartition("/")[2]
+
+
 @pytest.fixture
-def database_url(make_database: Callable[[], str]) -> str:
+def database_url(make_database: Callable[..., str]) -> str:
     """The URL of one fresh, empty database; the test runs on SQLite and on PostgreSQL."""
     return make_database()
+
+
+@pytest.fixture
+def migrated_url(make_database: Callable[..., str]) -> str:
+    """The URL of one fresh database with our tables, as `collapse migrate` leaves it; on SQLite and on PostgreSQL."""
+    return make_database(migrated=True)
 
 
 @pytest.fixture

@@ -44,10 +44,10 @@ class PostgresServer:
         return f"{driver}://postgres@127.0.0.1:{self.port}/{database}"
 
     @contextmanager
-    def database(self) -> Iterator[str]:
-        """A fresh, empty database; dropped at the end, whoever is still connected."""
+    def database(self, *, template: str = "template1") -> Iterator[str]:
+        """A fresh database, a copy of the template; dropped at the end, whoever is still connected."""
         name = f"test_{next(_numbers)}"
-        self._execute(f'CREATE DATABASE "{name}"')
+        self._execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
         try:
             yield self.url(name)
         finally:

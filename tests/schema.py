@@ -1,5 +1,7 @@
 """A database with our tables in it, by way of the migrations."""
 
+import tempfile
+from functools import cache
 from pathlib import Path
 
 from alembic import command
@@ -20,3 +22,12 @@ def migrated(url: str) -> str:
     """Bring an empty database to the newest revision; gives its URL back."""
     command.upgrade(alembic_config(url), "head")
     return url
+
+
+@cache
+def migrated_sqlite() -> bytes:
+    """The file of a migrated SQLite database: to write it is ten times as fast as to migrate again."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "database.db"
+        migrated(f"sqlite:///{path}")
+        return path.read_bytes()

@@ -1,6 +1,5 @@
 """The API in this process, on a real broker and on both databases; jobs run when a test says so."""
 
-import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -18,15 +17,15 @@ from api.app import create_app, create_services
 from api.services import Services
 from jobs.settings import Settings
 from jobs.tables import ApiKey
+from server.address import listen, url_of
 from worker.run import Runner
 
 
 @pytest.fixture
-def make_settings(tmp_path: Path, database_url: str, broker_url: str) -> Callable[..., Settings]:
-    url = migrated(database_url)
-
+def make_settings(tmp_path: Path, migrated_url: str, broker_url: str) -> Callable[..., Settings]:
     def make(**changes: object) -> Settings:
-        return Settings(**{"data_dir": tmp_path / "data", "database_url": url, "broker_url": broker_url, **changes})
+        own = {"data_dir": tmp_path / "data", "database_url": migrated_url, "broker_url": broker_url}
+        return Settings(**{**own, **changes})
 
     return make
 
@@ -40,30 +39,45 @@ class ApiClient(httpx.Client):
 @contextmanager
 def serving(app: FastAPI) -> Iterator[str]:
     """Run uvicorn in a thread on a free port."""
-    with socket.create_server(("127.0.0.1", 0)) as listening:
+    with listen("127.0.0.1", 0, app.state.services.settings) as listening:
         server = uvicorn.Server(uvicorn.Config(app, http="h11", log_config=None, access_log=False))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()
         try:
             wait_for(lambda: server.started, "the start of uvicorn")
-            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+            yield url_of(listening)
         finally:
             server.should_exit = True
             thread.join()
 
 
+@contextmanager
+def client_of(settings: Settings) -> Iterator[ApiClient]:
+    """Run a service with these settings, and give a client of it."""
+    app = create_app(settings)
+    with serving(app) as url, ApiClient(base_url=url, timeout=60) as client:
+        client.services = app.state.services
+        yield client
+
+
 @pytest.fixture
 def make_client(make_settings: Callable[..., Settings]) -> Iterator[Callable[..., ApiClient]]:
     with ExitStack() as stack:
+        yield lambda **changes: stack.enter_context(client_of(make_settings(**changes)))
 
-        def make(**changes: object) -> ApiClient:
-            app = create_app(make_settings(**changes))
-            url = stack.enter_context(serving(app))
-            client = stack.enter_context(ApiClient(base_url=url, timeout=60))
-            client.services = app.state.services
-            return client
 
-        yield make
+@pytest.fixture(scope="session", params=["sqlite", "postgresql"])
+def lasting_client(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, valkey: str
+) -> Iterator[ApiClient]:
+    """One service for all requests that are refused: they leave nothing behind. On SQLite and on PostgreSQL."""
+    folder = tmp_path_factory.mktemp("lasting")
+    with ExitStack() as stack:
+        url = f"sqlite:///{folder}/database.db"
+        if request.param == "postgresql":
+            url = stack.enter_context(request.getfixturevalue("postgres").database())
+        settings = Settings(data_dir=folder / "data", database_url=migrated(url), broker_url=valkey)
+        yield stack.enter_context(client_of(settings))
 
 
 @pytest.fixture

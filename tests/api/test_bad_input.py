@@ -161,8 +161,8 @@ def test_a_json_body_over_its_limit_is_a_problem_too(client) -> None:
         ({"kind": "sweep_dufm", "base": {"kind": "train_dufm"}, "grid": {"depth": [0]}}, ""),
     ],
 )
-def test_a_wrong_field_is_pointed_at(client, body, pointer) -> None:
-    response = client.post("/v1/jobs", json=body)
+def test_a_wrong_field_is_pointed_at(lasting_client, body, pointer) -> None:
+    response = lasting_client.post("/v1/jobs", json=body)
     assert (response.status_code, response.json()["code"]) == (422, "invalid_request")
     assert [error["pointer"] for error in response.json()["errors"]] == [pointer]
 
@@ -178,8 +178,8 @@ def test_a_wrong_field_is_pointed_at(client, body, pointer) -> None:
         ({"kind": "train_dufm", "num_classes": 1000, "samples_per_class": 10000, "runs": 1024}, ["GiB", "fewer runs"]),
     ],
 )
-def test_the_words_say_what_is_wrong(client, body, words) -> None:
-    problem = client.post("/v1/jobs", json=body).json()
+def test_the_words_say_what_is_wrong(lasting_client, body, words) -> None:
+    problem = lasting_client.post("/v1/jobs", json=body).json()
     assert problem["code"] == "invalid_request"
     assert len(problem["errors"]) == 1
     assert all(word in problem["detail"] for word in words), problem["detail"]
@@ -233,8 +233,8 @@ def test_an_unknown_layer_names_those_there_are(client, file_of) -> None:
         ("GET", "/v1/optima/99999999999999999999/4", 422, "invalid_request"),
     ],
 )
-def test_every_refusal_is_a_problem(client, method, path, status, code) -> None:
-    response = client.request(method, path)
+def test_every_refusal_is_a_problem(lasting_client, method, path, status, code) -> None:
+    response = lasting_client.request(method, path)
     assert (response.status_code, response.json()["code"]) == (status, code)
     assert response.headers["content-type"] == "application/problem+json"
     assert set(response.json()) >= {"type", "title", "status", "detail", "code", "request_id"}

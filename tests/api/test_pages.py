@@ -8,13 +8,16 @@ from urllib.parse import quote
 
 import httpx
 import pytest
+from schema import migrated_sqlite
 
 PATHS = ("/", "/runs/a%2Fb", "/jobs/job_x", "/catalogue", "/optima", "/optima/10/4?decay=0.004", "/new", "/docs")
 
 
 @pytest.fixture
-def database_url(tmp_path):
-    return f"sqlite:///{tmp_path}/pages.db"  # no page reads it
+def migrated_url(tmp_path):
+    path = tmp_path / "pages.db"  # no page reads it
+    path.write_bytes(migrated_sqlite())
+    return f"sqlite:///{path}"
 
 
 @pytest.mark.parametrize("path", PATHS)

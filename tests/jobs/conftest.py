@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 from object_store import ObjectStore
-from schema import migrated
 
 from jobs.blobs import Blobs
 from jobs.files import open_file_store
@@ -33,8 +32,8 @@ def clock() -> MovableClock:
 
 
 @pytest.fixture
-def database(database_url: str, clock: MovableClock) -> Database:
-    database = Database(migrated(database_url), clock=clock)
+def database(migrated_url: str, clock: MovableClock) -> Database:
+    database = Database(migrated_url, clock=clock)
     yield database
     database.close()
 
@@ -60,9 +59,9 @@ def repair(database: Database) -> RepairStore:
 
 
 @pytest.fixture
-def blobs(database_url: str, database: Database, object_store: ObjectStore, tmp_path: Path) -> Blobs:
+def blobs(migrated_url: str, database: Database, object_store: ObjectStore, tmp_path: Path) -> Blobs:
     """Beside SQLite a folder, as on one machine; beside PostgreSQL a real bucket, as on many."""
-    bucket = {} if database_url.startswith("sqlite") else object_store.settings(object_store.bucket())
+    bucket = {} if migrated_url.startswith("sqlite") else object_store.settings(object_store.bucket())
     return Blobs(open_file_store(Settings(data_dir=tmp_path, **bucket)), BlobStore(database))
 
 

@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 from blob_users import make_blobs, use
 from object_store import ObjectStore
-from schema import migrated
 
 from jobs.blobs import Blobs
 from jobs.errors import ClaimLost
@@ -36,13 +35,12 @@ def store(request: pytest.FixtureRequest, object_store: ObjectStore, tmp_path: P
 
 
 @pytest.fixture
-def run_users(database_url: str, store: dict[str, str]) -> Callable[..., None]:
-    url = migrated(database_url)
+def run_users(migrated_url: str, store: dict[str, str]) -> Callable[..., None]:
 
     def run(rounds: int, *owners: str) -> None:
         processes = [
             subprocess.Popen(
-                [*PROGRAM, "-m", "blob_users", url, json.dumps(store), owner, str(rounds)],
+                [*PROGRAM, "-m", "blob_users", migrated_url, json.dumps(store), owner, str(rounds)],
                 env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
                 stderr=subprocess.PIPE,
             )
@@ -55,19 +53,18 @@ def run_users(database_url: str, store: dict[str, str]) -> Callable[..., None]:
     return run
 
 
-def test_two_processes_never_take_each_others_files(run_users, database_url, store) -> None:
+def test_two_processes_never_take_each_others_files(run_users, migrated_url, store) -> None:
     run_users(12, "one", "other")
-    database = Database(database_url)
+    database = Database(migrated_url)
     blobs = make_blobs(database, Settings(**store))
     assert list(blobs.files.blobs()) == []
     assert blobs.remove_garbage() == 0
     database.close()
 
 
-def test_threads_never_take_each_others_files(database_url, store) -> None:
-    url = migrated(database_url)
+def test_threads_never_take_each_others_files(migrated_url, store) -> None:
     with ThreadPoolExecutor(4) as pool:
-        list(pool.map(lambda owner: use(url, json.dumps(store), owner, 12), "abcd"))
+        list(pool.map(lambda owner: use(migrated_url, json.dumps(store), owner, 12), "abcd"))
 
 
 # -- one step at a time --------------------------------------------------------------------------------------------
@@ -188,15 +185,14 @@ def test_what_turns_up_in_the_store_goes_after_the_time_of_grace(blobs, put, dat
     assert not is_there(blobs, sha256)
 
 
-def test_a_process_that_dies_with_a_claim_blocks_removal_for_a_day(database_url, tmp_path) -> None:
-    url = migrated(database_url)
+def test_a_process_that_dies_with_a_claim_blocks_removal_for_a_day(migrated_url, tmp_path) -> None:
     program = (
         "import sys, time; from blob_users import *; blobs = make_blobs(Database(sys.argv[1]), Settings()); "
         "blobs.files.stage(); staged = blobs.files.stage(); staged.write(b'some bytes'); staged.finish(); "
         "blobs.store.claim([staged.sha256]); blobs.files.keep(staged); print(staged.sha256, flush=True); time.sleep(60)"
     )
     process = subprocess.Popen(
-        [*PROGRAM, "-c", program, url],
+        [*PROGRAM, "-c", program, migrated_url],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "COLLAPSE_DATA_DIR": str(tmp_path)},
         stdout=subprocess.PIPE,
         text=True,
@@ -205,7 +201,7 @@ def test_a_process_that_dies_with_a_claim_blocks_removal_for_a_day(database_url,
     process.kill()
     process.communicate()
     ages = [0.0, CLAIM_SECONDS - 60, CLAIM_SECONDS + 1]
-    databases = [Database(url, clock=lambda age=age: utc_now() + timedelta(seconds=age)) for age in ages]
+    databases = [Database(migrated_url, clock=lambda age=age: utc_now() + timedelta(seconds=age)) for age in ages]
     removed = [
         make_blobs(database, Settings(data_dir=tmp_path)).collect_garbage(grace_seconds=0) for database in databases
     ]

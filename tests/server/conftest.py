@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 from object_store import ObjectStore
-from schema import migrated
 from service_process import Service, running_service
 
 from jobs.settings import Settings
@@ -31,9 +30,9 @@ def start_stand_ins(tmp_path: Path) -> Iterator[StartService]:
 
 
 @pytest.fixture
-def storage(database_url: str, object_store: ObjectStore, tmp_path: Path) -> Iterator[Storage]:
+def storage(migrated_url: str, object_store: ObjectStore, tmp_path: Path) -> Iterator[Storage]:
     """Beside SQLite a folder, beside PostgreSQL a real bucket."""
-    bucket = {} if database_url.startswith("sqlite") else object_store.settings(object_store.bucket())
-    settings = Settings(data_dir=tmp_path / "data", database_url=migrated(database_url), **bucket)
+    bucket = {} if migrated_url.startswith("sqlite") else object_store.settings(object_store.bucket())
+    settings = Settings(data_dir=tmp_path / "data", database_url=migrated_url, **bucket)
     with opened_storage(settings) as storage:
         yield storage

@@ -30,6 +30,13 @@ def test_free_port_is_taken_and_named(listener):
     assert url_of(listener) == f"http://127.0.0.1:{port}"
 
 
+def test_connections_send_what_they_have_at_once(listener):
+    with socket.create_connection(listener.getsockname()):
+        connection, _ = listener.accept()
+        with connection:
+            assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
 @pytest.mark.parametrize("host", ["0.0.0.0", "::"])
 def test_open_address_needs_a_key(host):
     with pytest.raises(StartRefused, match="COLLAPSE_API_KEY"):

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import httpx
 import pytest
-from schema import migrated
 
 from jobs.settings import Settings
 from jobs.store import AuditFilter, AuditStore, Database, KeyStore
@@ -38,8 +37,8 @@ def opened(url: str) -> Iterator[Database]:
     database.close()
 
 
-def test_a_key_is_made_shown_once_listed_and_revoked(database_url) -> None:
-    url = {"COLLAPSE_DATABASE_URL": migrated(database_url)}
+def test_a_key_is_made_shown_once_listed_and_revoked(migrated_url) -> None:
+    url = {"COLLAPSE_DATABASE_URL": migrated_url}
     made = keys(
         *("create", "--owner", "lab", "--scopes", "read,admin", "--expires-in", "30", "--note", "for the plots"),
         *("--max-bytes", "1000000", "--max-queued-jobs", "7", "--max-running-jobs", "2", "--requests-per-minute", "60"),
@@ -48,7 +47,7 @@ def test_a_key_is_made_shown_once_listed_and_revoked(database_url) -> None:
     key = made.stdout.strip()
     assert (made.returncode, made.stdout.count("\n")) == (0, 1)
     assert "only time" in made.stderr
-    with opened(database_url) as database:
+    with opened(migrated_url) as database:
         row = KeyStore(database).find(key)
     assert (row.owner, row.scopes, row.note) == ("lab", ["read", "admin"], "for the plots")
     assert (row.max_bytes, row.max_queued_jobs, row.max_running_jobs, row.requests_per_minute) == (1000000, 7, 2, 60)
@@ -60,7 +59,7 @@ def test_a_key_is_made_shown_once_listed_and_revoked(database_url) -> None:
     assert keys("revoke", row.prefix, **url).returncode == 0
     assert keys("revoke", row.id, **url).returncode == 0  # it is what was asked for
     assert "revoked" in keys("list", **url).stdout
-    with opened(database_url) as database:
+    with opened(migrated_url) as database:
         assert KeyStore(database).find(key) is None
         actions = [(entry.action, entry.object_id) for entry in AuditStore(database).list(AuditFilter(), limit=10)]
     assert actions == [("revoke_key", row.id), ("create_key", row.id)]

@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from feature_files import Arrays, feature_arrays, write_file
-from schema import migrated
 from service_process import wait_for
 
 from api.app import create_services
@@ -27,9 +26,8 @@ QUICK = {"lease_seconds": 2.0, "sweep_seconds": 0.2, "resend_after_seconds": 0.5
 
 
 @pytest.fixture
-def settings(tmp_path: Path, database_url: str, broker_url: str) -> Settings:
-    url = migrated(database_url)
-    return Settings(data_dir=tmp_path / "data", database_url=url, broker_url=broker_url, **QUICK)
+def settings(tmp_path: Path, migrated_url: str, broker_url: str) -> Settings:
+    return Settings(data_dir=tmp_path / "data", database_url=migrated_url, broker_url=broker_url, **QUICK)
 
 
 @pytest.fixture
