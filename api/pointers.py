@@ -7,7 +7,8 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
-WRONG_TYPE = frozenset({"float_type", "int_type", "tuple_type", "list_type", "none_required"})
+NO_LIST = frozenset({"tuple_type", "list_type"})
+WRONG_TYPE = NO_LIST | {"float_type", "int_type", "none_required"}
 NOWHERE = object()
 
 
@@ -60,7 +61,7 @@ def _without_other_forms(entries: list[Any], found: Sequence[tuple[str, Any]], p
     """A value that may be a number or a list is wrong as one of them: that it is not the other says nothing."""
     deeper = any(other.startswith(f"{pointer}/") for other, _ in found)
     telling = [entry for entry in entries if entry["type"] not in WRONG_TYPE | ({"too_short"} if deeper else set())]
-    return telling if telling or deeper else entries
+    return telling if telling or deeper else [entry for entry in entries if entry["type"] not in NO_LIST] or entries
 
 
 def _detail(entry: Any) -> str:

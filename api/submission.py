@@ -10,7 +10,7 @@ from fastapi import Header
 from opentelemetry import trace
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, create_model
 
-from analysis.commands import PUBLIC_KINDS, Command, MeasureCollapse
+from analysis.commands import PUBLIC_KINDS, WHOLE, Command, MeasureCollapse
 from api.errors import invalid_field, validation_problem
 from api.ids import features_of
 from api.lifetimes import Lifetime
@@ -42,7 +42,7 @@ RunName = Annotated[
     AfterValidator(_visible_and_no_folder),
 ]
 Tag = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=PRINTABLE)]
-Step = Annotated[int, Field(ge=0, le=LARGEST_INTEGER)]
+Step = Annotated[int, Field(ge=0, le=LARGEST_INTEGER), WHOLE]
 IdempotencyKey = Annotated[
     str | None,
     Header(alias="Idempotency-Key", min_length=1, max_length=255, description="makes the request safe to repeat"),
@@ -61,7 +61,7 @@ class Labels(BaseModel):
     run: RunName | None = Field(default=None, description="name of the training that the features come from")
     step: Step | None = Field(default=None, description="epoch or step of that training")
     tags: Annotated[tuple[Tag, ...], Field(max_length=32)] = ()
-    expires_in_seconds: Lifetime | None = Field(
+    expires_in_seconds: Annotated[Lifetime, WHOLE] | None = Field(
         default=None,
         description="the job is deleted with its report, files and children so long after its submission, once it has "
         "ended; without it, as the service is set",

@@ -8,6 +8,7 @@ from typing import Annotated, get_args
 from pydantic import Field
 
 from analysis.commands.base import (
+    WHOLE,
     ChildJob,
     ChildrenFirst,
     Command,
@@ -40,6 +41,7 @@ PUBLIC_KINDS = {name: kind for name, kind in KINDS.items() if not kind.internal}
 __all__ = [
     "KINDS",
     "PUBLIC_KINDS",
+    "WHOLE",
     "AccumulateMoments",
     "AnyCommand",
     "ChildJob",

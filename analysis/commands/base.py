@@ -6,14 +6,28 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Protocol
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Strict
+from pydantic_core import PydanticCustomError
 
 from analysis.report import Report
 
 if TYPE_CHECKING:
     from collapse_client.format import FeatureFile, FeaturesDescription, MomentsFile
+
+
+def _no_truth_and_no_text(value: object) -> object:
+    if isinstance(value, bool | str):
+        raise PydanticCustomError("int_type", "Input should be a valid integer")
+    return value
+
+
+WHOLE = BeforeValidator(_no_truth_and_no_text)
+"""Makes an int an integer as JSON has it: 100.0 is one as well; `true` and "100" are none. Bounds stand before it."""
+WholeNumber = Annotated[int, WHOLE]
+Number = Annotated[float, Strict()]
+"""A number as JSON has it; `true` and "0.5" are none."""
 
 
 class Features(Protocol):

@@ -6,15 +6,16 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, Field, model_validator
 
+from analysis.commands.base import WHOLE, Number, WholeNumber
 from analysis.dufm.problem import Activation, Loss, Problem
 
 LARGEST_CLASSES, LARGEST_DEPTH, LARGEST_WIDTH, LARGEST_SAMPLES = 1000, 64, 4096, 10_000
 LARGEST_MEMORY = 4 * 2**30
 """Bytes that the variables of a job and what is computed from them may take."""
 
-Decay = Annotated[float, Field(ge=0, le=1e3, allow_inf_nan=False)]
-Width = Annotated[int, Field(ge=1, le=LARGEST_WIDTH)]
-Seed = Annotated[int, Field(ge=0, le=2**63 - 1)]
+Decay = Annotated[Number, Field(ge=0, le=1e3, allow_inf_nan=False)]
+Width = Annotated[int, Field(ge=1, le=LARGEST_WIDTH), WHOLE]
+Seed = Annotated[int, Field(ge=0, le=2**63 - 1), WHOLE]
 PerLayerDecay = Annotated[tuple[Decay, ...], Field(min_length=1, max_length=LARGEST_DEPTH)]
 PerLayerWidth = Annotated[tuple[Width, ...], Field(min_length=1, max_length=LARGEST_DEPTH)]
 
@@ -22,9 +23,9 @@ PerLayerWidth = Annotated[tuple[Width, ...], Field(min_length=1, max_length=LARG
 class DufmParameters(BaseModel):
     """A deep unconstrained features model."""
 
-    num_classes: int = Field(default=10, ge=2, le=LARGEST_CLASSES, description="K")
-    depth: int = Field(default=4, ge=1, le=LARGEST_DEPTH, description="L, the number of weights")
-    samples_per_class: int = Field(default=1, ge=1, le=LARGEST_SAMPLES, description="n")
+    num_classes: WholeNumber = Field(default=10, ge=2, le=LARGEST_CLASSES, description="K")
+    depth: WholeNumber = Field(default=4, ge=1, le=LARGEST_DEPTH, description="L, the number of weights")
+    samples_per_class: WholeNumber = Field(default=1, ge=1, le=LARGEST_SAMPLES, description="n")
     weight_decay: Decay | PerLayerDecay = Field(default=0.004, description="λ_W: one for all weights, or λ_W1 … λ_WL")
     feature_decay: Decay = Field(default=0.004, description="λ_H1")
 

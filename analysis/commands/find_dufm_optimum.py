@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from analysis.commands.base import Command, FeaturesOutline, Needs, Surroundings
+from analysis.commands.base import Command, FeaturesOutline, Needs, Number, Surroundings, WholeNumber
 from analysis.commands.dufm_parameters import (
     LARGEST_WIDTH,
     DufmParameters,
@@ -34,8 +34,10 @@ class FindDufmOptimum(Command, DufmParameters):
     width: Width | PerLayerWidth | None = Field(
         default=None, description="d: one for all layers, or d_1 … d_L; left out: as many neurons as are of use"
     )
-    restarts: int = Field(default=64, ge=0, le=MOST_RESTARTS, description="random starts, besides those from families")
-    budget_seconds: float | None = Field(
+    restarts: WholeNumber = Field(
+        default=64, ge=0, le=MOST_RESTARTS, description="random starts, besides those from families"
+    )
+    budget_seconds: Number | None = Field(
         default=60, gt=0, le=LONGEST_BUDGET_SECONDS, description="null: until all restarts have ended"
     )
     seed: Seed = 0

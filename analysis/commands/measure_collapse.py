@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, StringConstraints
 
-from analysis.commands.base import ChildrenFirst, Command, FeaturesOutline, Needs, Surroundings
+from analysis.commands.base import ChildrenFirst, Command, FeaturesOutline, Needs, Number, Surroundings
 from analysis.metrics import REGISTRY
 from analysis.report import Report
 
@@ -69,9 +69,8 @@ class MeasureCollapse(Command):
         description="which metrics; all of the catalogue if left out, but those that need all second moments only "
         "where these are cheap, or `features` is among the spectra",
     )
-    rank_tolerance: Annotated[float, AfterValidator(_share)] = Field(
+    rank_tolerance: Annotated[Number, AfterValidator(_share)] = Field(
         default=1e-3,
-        strict=True,
         json_schema_extra={"exclusiveMinimum": 0, "exclusiveMaximum": 1},
         description="a singular value counts towards a rank above this share of the largest one",
     )

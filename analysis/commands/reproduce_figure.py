@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from analysis.commands.base import ChildrenFirst, Command, Surroundings
+from analysis.commands.base import ChildrenFirst, Command, Number, Surroundings
 from analysis.commands.dufm_parameters import Seed
 from analysis.report import Report
 
@@ -18,7 +18,7 @@ class ReproduceFigure(Command):
 
     kind: Literal["reproduce_figure"]
     figure: Figure
-    scale: float = Field(
+    scale: Number = Field(
         default=1.0,
         gt=0,
         le=1,

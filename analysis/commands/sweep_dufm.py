@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
-from analysis.commands.base import Command, Surroundings
+from analysis.commands.base import Command, Surroundings, WholeNumber
 from analysis.commands.find_dufm_optimum import FindDufmOptimum
 from analysis.commands.train_dufm import TrainDufm
 from analysis.report import Report
@@ -29,7 +29,9 @@ class SweepDufm(Command):
     grid: dict[str, GridValues] = Field(
         min_length=1, max_length=4, description="parameter → values; every combination is a cell"
     )
-    repeats: int = Field(default=1, ge=1, le=MOST_CHILDREN, description="jobs per cell, each with seeds of its own")
+    repeats: WholeNumber = Field(
+        default=1, ge=1, le=MOST_CHILDREN, description="jobs per cell, each with seeds of its own"
+    )
 
     @model_validator(mode="after")
     def _every_cell_is_valid(self) -> SweepDufm:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from analysis.commands.base import Command, FeaturesOutline, Needs, Surroundings
+from analysis.commands.base import WHOLE, Command, FeaturesOutline, Needs, Number, Surroundings, WholeNumber
 from analysis.commands.dufm_parameters import (
     DufmParameters,
     PerLayerWidth,
@@ -29,7 +29,7 @@ class StopWhen(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    gradient_norm: Annotated[float, Field(gt=0, lt=1)] = Field(
+    gradient_norm: Annotated[Number, Field(gt=0, lt=1)] = Field(
         default=1e-7,
         description="a run has converged once ‖∇Loss‖ is at most this share of the norm of all variables, or once it "
         "is so near to zero that it can only go on towards it. At solutions on the kinks of the ReLU, as those of low "
@@ -42,12 +42,12 @@ class TrainDufm(Command, DufmParameters):
 
     kind: Literal["train_dufm"]
     width: Width | PerLayerWidth = Field(default=30, description="d: one for all layers, or d_1 … d_L")
-    learning_rate: float = Field(default=0.5, gt=0, le=1e4, allow_inf_nan=False)
-    steps: int = Field(default=100_000, ge=1, le=MOST_STEPS)
+    learning_rate: Number = Field(default=0.5, gt=0, le=1e4, allow_inf_nan=False)
+    steps: WholeNumber = Field(default=100_000, ge=1, le=MOST_STEPS)
     optimizer: Literal["gd", "adam"] = Field(default="gd", description="gd: plain gradient descent, as in the paper")
     loss: Loss = Field(default="mse", description="mse: 1/(2N) ‖output − Y‖²; cross_entropy: its mean over samples")
     activation: Activation = Field(default="relu")
-    init_scale: float = Field(
+    init_scale: Number = Field(
         default=1.4,
         gt=0,
         le=1e3,
@@ -58,10 +58,12 @@ class TrainDufm(Command, DufmParameters):
         "neural collapse at n = 1 and at n = 2, at n = 1 one of them to the SRG solution; 1.0 brings 8 and 9 of 10; "
         "with 0.5 some classes are lost at n = 1 and n = 2, and all at n = 5; 2.0 diverges",
     )
-    runs: int = Field(default=1, ge=1, le=MOST_RUNS, description="seeds trained side by side: seed, seed + 1, …")
+    runs: WholeNumber = Field(
+        default=1, ge=1, le=MOST_RUNS, description="seeds trained side by side: seed, seed + 1, …"
+    )
     seed: Seed = 0
-    record_every: int | None = Field(
-        default=None, ge=1, description="steps; left out: about 200 records over all steps"
+    record_every: Annotated[int, Field(ge=1), WHOLE] | None = Field(
+        default=None, description="steps; left out: about 200 records over all steps"
     )
     stop_when: StopWhen | None = Field(default_factory=StopWhen, description="null: every run takes all steps")
 

@@ -12,7 +12,7 @@ from api.answers import accepted
 from api.documents import FILE_BODY, responses
 from api.errors import InvalidRequest
 from api.pointers import FieldError, field_errors
-from api.routes.features import names
+from api.routes.features import LONGEST_NAMES, names
 from api.services import Services, ServicesDependency
 from api.submission import IdempotencyKey, Labels, Prefer, submit, wait_seconds
 from api.uploads import received
@@ -21,7 +21,10 @@ from jobs.files import StagedFile
 from jobs.tables import Job
 
 router = APIRouter(prefix="/analyses", tags=["jobs"])
-Names = Annotated[str | None, Query(max_length=65536)]
+Names = Annotated[
+    str | None,
+    Query(max_length=LONGEST_NAMES, description="separated by commas; where they do not fit, use POST /v1/jobs"),
+]
 
 
 @router.post(

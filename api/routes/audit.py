@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 
 from api.access import administrator
 from api.cursors import Cursor, cursor_after, in_utc, position
@@ -38,6 +38,12 @@ class AuditPage(BaseModel):
     next_cursor: str | None
 
 
+def _no_number(text: object) -> object:
+    if isinstance(text, str) and not text[:5].endswith("-"):  # pydantic takes a number for seconds since 1970
+        raise ValueError("no date and time like 2026-01-31T12:00:00Z")
+    return text
+
+
 def _within_utc(moment: datetime) -> datetime:
     if (found := in_utc(moment)) is None:
         raise ValueError("no time that UTC has a year for")
@@ -48,7 +54,10 @@ def _within_utc(moment: datetime) -> datetime:
 def list_changes(
     services: ServicesDependency,
     since: Annotated[
-        AwareDatetime | None, AfterValidator(lambda moment: moment and _within_utc(moment)), Query()
+        AwareDatetime | None,
+        BeforeValidator(_no_number),
+        AfterValidator(lambda moment: moment and _within_utc(moment)),
+        Query(),
     ] = None,
     object: Annotated[
         str | None, Query(max_length=255, pattern=PRINTABLE, description="id of a job, a feature set or a key")

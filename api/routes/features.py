@@ -14,9 +14,11 @@ from api.uploads import received
 from api.views import FeaturesView
 
 router = APIRouter(prefix="/features", tags=["features"])
+LONGEST_NAMES = 16 * 1024
+"""Characters: an address and its headers have 64 KiB together, of which a character may take three bytes or more."""
 
 LayerOrder = Annotated[
-    str | None, Query(max_length=65536, description="names of the layers, separated by commas, in order")
+    str | None, Query(max_length=LONGEST_NAMES, description="names of the layers, separated by commas, in order")
 ]
 PartIndex = Annotated[int, Path(ge=0, le=9999)]
 
