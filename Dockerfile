@@ -13,12 +13,13 @@ COPY constraints.txt pyproject.toml ./
 # not load hundreds of megabytes again.
 RUN python -c "import tomllib; project = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
     write = lambda name, wanted: open(name, 'w').write('\n'.join(text for text in wanted if text != 'collapse-client')); \
-    write('api.txt', project['dependencies']); write('worker.txt', project['optional-dependencies']['worker'])"
+    extras = project['optional-dependencies']; \
+    write('api.txt', project['dependencies'] + extras['otel']); write('worker.txt', extras['worker'])"
 
 FROM environment AS api-environment
 RUN --mount=type=cache,target=/pip-cache pip install -c constraints.txt -r api.txt
 COPY . .
-RUN --mount=type=cache,target=/pip-cache pip install -c constraints.txt ./client .
+RUN --mount=type=cache,target=/pip-cache pip install -c constraints.txt ./client '.[otel]'
 
 FROM environment AS worker-environment
 # constraints.txt pins the version of torch, the index its build. The default index has the CUDA build, which computes on
@@ -27,7 +28,7 @@ ARG TORCH_INDEX_URL=""
 RUN --mount=type=cache,target=/pip-cache pip install -c constraints.txt ${TORCH_INDEX_URL:+--extra-index-url "$TORCH_INDEX_URL"} torch
 RUN --mount=type=cache,target=/pip-cache pip install -c constraints.txt -r api.txt -r worker.txt
 COPY . .
-RUN --mount=type=cache,target=/pip-cache pip install -c constraints.txt ./client '.[worker]'
+RUN --mount=type=cache,target=/pip-cache pip install -c constraints.txt ./client '.[worker,otel]'
 
 FROM python AS service
 # One user in both images: API and worker share the files under /data. A new volume takes the folder's owner over.

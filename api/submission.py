@@ -3,7 +3,7 @@
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Union
 
 from fastapi import Header
@@ -18,7 +18,7 @@ from api.services import Services
 from jobs.errors import Unavailable
 from jobs.routing import placement
 from jobs.store import NewJob
-from jobs.tables import Job
+from jobs.tables import Features, Job
 from jobs.tracing import tracer
 from jobs.trail import current_trail
 
@@ -104,12 +104,15 @@ def submit(
     """
     services.queue.require_broker()
     parameters = command.model_dump(mode="json")
-    features_id = check_features(services, owner, command)
+    fingerprint = _fingerprint(parameters, labels, content)
+    if idempotency_key and (earlier := services.jobs.made_with(idempotency_key, fingerprint, owner=owner)):
+        return earlier, False
+    features = check_features(services, owner, command)
+    outline = services.feature_sets.outline(features) if features else None
     workers = services.workers.present()
     trail = current_trail()
 
     def place(command: Command) -> dict[str, Any]:
-        outline = services.feature_sets.outline(features_id) if features_id else None
         return placement(command.needs(outline), workers, large_job_bytes=services.settings.large_job_bytes)
 
     children = [
@@ -123,20 +126,13 @@ def submit(
         )
         for child in command.children()
     ]
-    # What was not there when earlier requests came may not change their fingerprints.
-    unset = {"expires_in_seconds"} if labels.expires_in_seconds is None else None
-    asked = {
-        **labels.model_dump(mode="json", exclude=unset),
-        **parameters,
-        **({"features": content} if content else {}),
-    }
     job, created = services.jobs.create(
         NewJob(
             owner=owner,
             kind=command.kind,
             parameters=parameters,
             **place(command),
-            features_id=features_id,
+            features_id=features.id if features else None,
             run=labels.run,
             step=labels.step,
             tags=labels.tags,
@@ -144,7 +140,7 @@ def submit(
             trail=trail,
             children=children,
             idempotency_key=idempotency_key,
-            idempotency_fingerprint=hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest(),
+            idempotency_fingerprint=fingerprint,
         )
     )
     trace.get_current_span().set_attributes({"collapse.job_id": job.id, "collapse.kind": job.kind})
@@ -152,6 +148,17 @@ def submit(
         # A parent waits for its children; whoever ends the last of them sends its message.
         enqueue(services, services.jobs.children(job.id) if children else [job])
     return job, created
+
+
+def _fingerprint(parameters: Mapping[str, Any], labels: Labels, content: str | None) -> str:
+    # What was not there when earlier requests came may not change their fingerprints.
+    unset = {"expires_in_seconds"} if labels.expires_in_seconds is None else None
+    asked = {
+        **labels.model_dump(mode="json", exclude=unset),
+        **parameters,
+        **({"features": content} if content else {}),
+    }
+    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
 
 
 def enqueue(services: Services, jobs: Sequence[Job]) -> None:
@@ -164,8 +171,8 @@ def enqueue(services: Services, jobs: Sequence[Job]) -> None:
             return
 
 
-def check_features(services: Services, owner: str, command: Command) -> str | None:
-    """The id of the owner's feature set that the command reads, known to be there with the layers asked for."""
+def check_features(services: Services, owner: str, command: Command) -> Features | None:
+    """The owner's feature set that the command reads, known to be there with the layers asked for."""
     if not isinstance(command, MeasureCollapse):
         return None
     row = features_of(services, owner, command.features)
@@ -175,7 +182,7 @@ def check_features(services: Services, owner: str, command: Command) -> str | No
         raise invalid_field(
             "/layers", f"no layer {', '.join(map(repr, unknown))} in these features; they have: {', '.join(known)}"
         )
-    return command.features
+    return row
 
 
 def wait_seconds(prefer: str | None) -> int:

@@ -56,7 +56,7 @@ def names(report: Report) -> tuple[FigureEntry, ...]:
 
 
 def specification(report: Report, name: str, *, dark: bool = False) -> dict[str, Any]:
-    """The Vega-Lite specification of one figure, valid and with its numbers in it; the same for the same report.
+    """The Vega-Lite specification of one figure, with its numbers in it; the same for the same report.
 
     dark: light lines on a dark ground, for screens.
 

@@ -121,11 +121,11 @@ class FeatureSets:
                 deleted += 1
         return deleted
 
-    def outline(self, features_id: str) -> FeaturesOutline:
+    def outline(self, features: Features) -> FeaturesOutline:
         """What is known of a ready set without its files."""
-        parts = self.store.parts(features_id)
+        parts = self.store.parts(features.id)
         return FeaturesOutline(
-            layers=self._ready_layers(features_id),
+            layers=_ready_layers(features),
             parts=[from_json(part.description) for part in parts],
             part_bytes=[part.size_bytes for part in parts],
         )
@@ -133,19 +133,13 @@ class FeatureSets:
     @contextmanager
     def open(self, features_id: str, *, first_part: int = 0, stop_part: int | None = None) -> Iterator[OpenFeatures]:
         """The files of a ready set, or of some of its parts, closed when the block ends."""
-        layers = self._ready_layers(features_id)
+        layers = _ready_layers(self.store.get(features_id))
         with ExitStack() as stack:
             parts = []
             for part in self.store.parts(features_id)[first_part:stop_part]:
                 parts.append(self._open_file(stack.enter_context(self.files.lend(part.sha256))))
                 stack.callback(parts[-1].close)
             yield OpenFeatures(layers=layers, parts=tuple(parts))
-
-    def _ready_layers(self, features_id: str) -> tuple[str, ...]:
-        row = self.store.get(features_id)
-        if row.layers is None:
-            raise Conflict("features_not_ready", f"Feature set {features_id} is still open. Complete it first.")
-        return tuple(layer["name"] for layer in row.layers)
 
     def _open_file(self, path: Any) -> FeatureFile | MomentsFile:
         return open_features(path, max_inflated_bytes=self.settings.max_upload_bytes)
@@ -154,6 +148,12 @@ class FeatureSets:
         with self._open_file(staged.path) as opened:
             description = describe(opened)
         return StoredFile(staged.sha256, staged.size_bytes, as_json(description)), description
+
+
+def _ready_layers(features: Features) -> tuple[str, ...]:
+    if features.layers is None:
+        raise Conflict("features_not_ready", f"Feature set {features.id} is still open. Complete it first.")
+    return tuple(layer["name"] for layer in features.layers)
 
 
 def _contents(sha256: str, description: FeaturesDescription, layer_order: Sequence[str] | None, owner: str) -> Contents:

@@ -4,6 +4,7 @@ import os
 import resource
 import signal
 import threading
+from contextlib import suppress
 from functools import cache
 from importlib.metadata import version
 from types import FrameType
@@ -13,6 +14,7 @@ from celery import shared_task, signals
 
 from jobs.artifacts import Artifacts
 from jobs.blobs import Blobs
+from jobs.errors import Unavailable
 from jobs.exposition import Exposition
 from jobs.feature_sets import FeatureSets
 from jobs.files import PATIENCE_OF_WORKERS_SECONDS, open_file_store
@@ -109,7 +111,8 @@ def _start_child(**_: Any) -> None:
     signal.signal(STOP_SIGNAL, _stop)
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # each part of a set is an open file, or two
-    runner()  # torch takes seconds to import: now, not when the first job waits
+    with suppress(Unavailable):  # the database is away: the first job tries again
+        runner()  # torch takes seconds to import: now, not when the first job waits
 
 
 @signals.worker_process_shutdown.connect

@@ -33,7 +33,7 @@ class Surroundings:
 
     def outline_features(self, features_id: str) -> FeaturesOutline:
         """What is known of a feature set without its files."""
-        return self.feature_sets.outline(features_id)
+        return self.feature_sets.outline(self.feature_sets.store.get(features_id))
 
     def open_features(
         self, features_id: str, *, first_part: int = 0, stop_part: int | None = None

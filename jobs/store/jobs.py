@@ -35,7 +35,8 @@ class JobStore(LeaseStore):
 
     def create(self, new: NewJob) -> tuple[Job, bool]:
         """Commit a queued job with its children; (job, True), or (the job that the same key made before, False)."""
-        if new.idempotency_key and (earlier := self._replayed(new)):
+        key, fingerprint = new.idempotency_key, new.idempotency_fingerprint
+        if key and (earlier := self.made_with(key, fingerprint, owner=new.owner)):
             return earlier, False
         now = self.database.now()
         job = row_of(new, now)
@@ -54,19 +55,18 @@ class JobStore(LeaseStore):
                 tags = dict.fromkeys(new.tags)
                 session.add_all(JobTag(job_id=row.id, tag=tag) for row in (job, *children) for tag in tags)
         except IntegrityError:
-            if new.idempotency_key and (earlier := self._replayed(new)):
+            if key and (earlier := self.made_with(key, fingerprint, owner=new.owner)):
                 return earlier, False
             if needed:  # deleted between our look and our insert
                 raise features_not_found(needed[0]) from None
             raise
         return job, True
 
-    def _replayed(self, new: NewJob) -> Job | None:
+    def made_with(self, idempotency_key: str, fingerprint: str | None, *, owner: str) -> Job | None:
+        """The job that an earlier request with this key has made, if any; refused if that asked for something else."""
         with self.database.read() as session:
-            earlier = session.scalar(
-                select(Job).where(Job.owner == new.owner, Job.idempotency_key == new.idempotency_key)
-            )
-        if earlier and earlier.idempotency_fingerprint != new.idempotency_fingerprint:
+            earlier = session.scalar(select(Job).where(Job.owner == owner, Job.idempotency_key == idempotency_key))
+        if earlier and earlier.idempotency_fingerprint != fingerprint:
             raise IdempotencyKeyReused(
                 "idempotency_key_reused",
                 f"This Idempotency-Key came before with another request, which made job {earlier.id}. "

@@ -135,6 +135,17 @@ def test_the_same_key_gives_one_job(submit, client) -> None:
     assert len(client.get("/v1/jobs").json()["items"]) == 1
 
 
+def test_a_job_that_fits_no_worker_is_refused_unless_it_was_accepted_before(submit, client) -> None:
+    accepted = submit({"Idempotency-Key": "early"})
+    client.services.workers.arrive("small", device="cpu", queues=["cpu"], memory_bytes=2**10)
+    refused = submit({"Idempotency-Key": "late"})
+    assert (refused.status_code, refused.json()["code"]) == (422, "job_too_large")
+    assert "GiB" in refused.json()["detail"]
+    assert submit({"Idempotency-Key": "early"}).json()["id"] == accepted.json()["id"]
+    client.services.workers.arrive("large", device="cpu", queues=["cpu"], memory_bytes=2**40)
+    assert submit({"Idempotency-Key": "late"}).status_code == 202
+
+
 def test_the_one_call_form_answers_with_the_report(client, file_of, run_jobs) -> None:
     body = file_of(feature_arrays(seed=3))
     url = "/v1/analyses?run=r&step=2&tags=a,b&layers=layer1,layer0&metrics=class_mean_rank,equinorm"

@@ -89,7 +89,8 @@ def test_api_is_installed_without_torch(stages, requirements):
 
 
 def test_dependencies_are_installed_before_the_sources_are_copied(stages, requirements, pyproject):
-    declared = {Requirement(text).name for text in pyproject["project"]["dependencies"]}
+    project = pyproject["project"]
+    declared = {Requirement(text).name for text in project["dependencies"] + project["optional-dependencies"]["otel"]}
     assert requirements["api.txt"] == declared - {"collapse-client"}
     assert "torch" in requirements["worker.txt"]
     for target in TARGETS:
@@ -101,7 +102,7 @@ def test_dependencies_are_installed_before_the_sources_are_copied(stages, requir
 
 
 def test_worker_is_installed_with_torch_of_a_build_that_can_be_chosen(stages):
-    assert "[worker]" in installed(stages, "worker")
+    assert "[worker,otel]" in installed(stages, "worker")
     assert '${TORCH_INDEX_URL:+--extra-index-url "$TORCH_INDEX_URL"} torch' in installed(stages, "worker")
     assert stages["worker-environment"].all("ARG") == ['TORCH_INDEX_URL=""']
 

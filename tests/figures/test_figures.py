@@ -7,11 +7,13 @@ import sys
 import xml.etree.ElementTree as ElementTree
 
 import altair
+import jsonschema
 import pytest
 
 import figures
 from figures import training
 
+VEGA_LITE = jsonschema.Draft7Validator(altair.load_schema())
 REPORTS = ("trained", "diverged", "single", "optimum", "reproduced", "curve")
 SWEEPS = ("numbers", "words", "two", "three", "four", "many", "one")
 
@@ -63,15 +65,15 @@ def test_every_figure_is_valid_and_can_be_drawn(reports, kind):
     assert len({entry.name for entry in entries}) == len(entries)
     for entry in entries:
         assert re.fullmatch(r"[a-z0-9_-]+", entry.name)  # part of an address
-    for entry in entries if kind == "trained" else one_of_each(entries):
+    to_draw = one_of_each(entries)
+    for entry in entries if kind == "trained" else to_draw:
         specification = figures.specification(reports[kind], entry.name)
-        if kind == "trained":  # what altair made it has checked: this is for what was changed after
-            altair.Chart.from_dict(specification)  # raises where it does not fit Vega-Lite's schema
+        VEGA_LITE.validate(specification)
         assert " ".join(specification["title"]["text"]) == entry.title
-    for entry in one_of_each(entries):
-        _, svg = drawn(reports[kind], entry.name)
-        assert b"NaN" not in svg
-        assert "undefined" not in " ".join(texts(svg))
+        if entry in to_draw:
+            svg = figures.svg(specification)
+            assert b"NaN" not in svg
+            assert "undefined" not in " ".join(texts(svg))
 
 
 @pytest.mark.parametrize("kind", REPORTS)
