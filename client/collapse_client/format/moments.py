@@ -185,7 +185,7 @@ class Moments:
 
     def _find_shift(self, features: Tensor, class_indices: Tensor) -> None:
         """Take the first sample of every class that has none yet."""
-        if self._num_shifts == len(self.counts) or bool((self.counts > 0).all()):
+        if self._num_shifts == self.counts.shape[0] or bool((self.counts > 0).all()):
             # Asked once: on a GPU the answer has to be waited for.
             self._num_shifts, self._centers = len(self.counts), self._centers.to(self._deviations.dtype)
             return
@@ -287,11 +287,12 @@ class Deviations:
         return self._buffer(0, features).copy_(features)
 
     def _buffer(self, index: int, features: Tensor) -> Tensor:
-        key = (index, features.shape[1], features.device)
+        rows, columns = features.shape
+        key = (index, columns, features.device)
         buffer = self._memory.get(key)
-        if buffer is None or len(buffer) < len(features):
+        if buffer is None or buffer.shape[0] < rows:
             buffer = self._memory[key] = torch.empty(features.shape, dtype=self.dtype, device=features.device)
-        return buffer if len(buffer) == len(features) else buffer[: len(features)]
+        return buffer if buffer.shape[0] == rows else buffer[:rows]
 
 
 def add_by_class(totals: Tensor, values: Tensor, class_indices: Tensor) -> None:

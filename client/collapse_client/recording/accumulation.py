@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from collapse_client.format.moments import Deviations, GramSum, Moments, add_by_class
+from collapse_client.format.moments import Deviations, Moments, add_by_class
 from collapse_client.format.moments_writer import write_moments
 from collapse_client.recording.applied import Applied
 from collapse_client.recording.ranks import Ranks
@@ -57,19 +57,22 @@ class MomentsStep:
 
 
 class MomentsOfLayers:
-    """The moments of every layer over the batches of a step, summed in float64 whatever the features."""
+    """The moments of every layer over the batches of a step, summed in float64 whatever the features.
+
+    All layers see every batch: what has to do with the labels alone is done once for all of them.
+    """
 
     def __init__(self, *, second_moments: str, deviations: Deviations) -> None:
         self._second_moments, self._deviations, self._exact = second_moments, deviations, Deviations()
-        self._blocks: dict[tuple[str, ...], _Block] = {}
-        self._order: dict[str, None] = {}
+        self._layers: dict[str, _Layer] = {}
+        self._counts: dict[torch.device, Tensor] = {}
         self._batches: list[Batch] = []
         self._indices: list[Tensor] = []
         self._rows = self._bytes = self._num_classes = self._unsettled = 0
 
     def add(self, features: Mapping[str, Tensor], labels: Tensor) -> None:
         """Take in a batch; nothing of its memory is kept."""
-        self._rows += len(labels)
+        self._rows += labels.shape[0]
         if self._rows < GATHERED_ROWS:
             self._bytes += sum(value.numel() * value.element_size() for value in features.values())
             if self._bytes < GATHERED_BYTES:
@@ -83,11 +86,7 @@ class MomentsOfLayers:
         if self._batches:
             self._take_in()
         self._settle()
-        found: dict[str, Moments] = {}
-        for name, moments in (pair for block in self._blocks.values() for pair in block.moments()):
-            if found.setdefault(name, moments) is not moments:  # it has not always run together with the same others
-                found[name].merge(moments)
-        return {name: _state(found[name]) for name in self._order}
+        return {name: _state(layer.moments) for name, layer in self._layers.items()}
 
     def _take_in(self) -> None:
         batches, self._batches, self._rows, self._bytes = self._batches, [], 0, 0
@@ -96,21 +95,26 @@ class MomentsOfLayers:
             labels = _joined([of_batch for _, of_batch in batches])
             known = labels >= 0 if int(labels.min()) < 0 else None
             indices = labels if known is None else labels[known]
-            if not len(indices):
+            num_rows = indices.shape[0]
+            if not num_rows:
                 return
             counts = torch.bincount(indices, minlength=self._num_classes)
-            if len(counts) > self._num_classes:
-                self._make_room(len(counts))
-            self._order.update(dict.fromkeys(batches[0][0]))
-            for names in _alike(batches[0][0]):
-                values = [_joined([features[name] for features, _ in batches]) for name in names]
+            if counts.shape[0] > self._num_classes:
+                self._make_room(counts.shape[0])
+            there = {labels.device: indices}
+            for name in batches[0][0]:
+                values = _joined([features[name] for features, _ in batches])
                 if known is not None:
-                    values = [value[known.to(value.device)] for value in values]
-                device = values[0].device
-                block = self._blocks.get(names) or self._begin(names, values)
-                block.add(values, indices.to(device), counts.to(device))
+                    values = values[known.to(values.device)]
+                layer = self._layers.get(name) or self._begin(name, values)
+                own = there.get(values.device)
+                if own is None:
+                    own = there[values.device] = indices.to(values.device)
+                layer.add(values, own)
+            for device, total in self._counts.items():  # not before: a class without samples has no shift
+                total += counts.to(device)
             self._indices.append(indices)
-            self._unsettled += len(indices)
+            self._unsettled += num_rows
             if self._unsettled >= SETTLED_ROWS:
                 self._settle()
 
@@ -118,101 +122,57 @@ class MomentsOfLayers:
         if self._indices:
             indices, self._indices, self._unsettled = _joined(self._indices), [], 0
             with torch.inference_mode(False), torch.no_grad():
-                for block in self._blocks.values():
-                    block.settle(indices)
+                for layer in self._layers.values():
+                    layer.settle(indices)
 
     def _make_room(self, num_classes: int) -> None:
         """For classes that have not been seen so far."""
         self._settle()
-        self._num_classes = num_classes
-        for block in self._blocks.values():
-            block.make_room(num_classes)
+        more, self._num_classes = num_classes - self._num_classes, num_classes
+        self._counts = {device: torch.nn.functional.pad(counts, (0, more)) for device, counts in self._counts.items()}
+        for layer in self._layers.values():
+            with_classes(layer.moments, num_classes).counts = self._counts[layer.moments.shift.device]
 
-    def _begin(self, names: tuple[str, ...], values: Sequence[Tensor]) -> _Block:
-        # Features are float32 at best in most trainings: differences of them need not be finer.
-        deviations = self._exact if values[0].dtype == torch.float64 else self._deviations
-        block = _Block(
-            {name: values[index].shape[1] for index, name in enumerate(names)},
-            Moments(
-                num_classes=self._num_classes,
-                dim=sum(value.shape[1] for value in values),
-                deviations=deviations,
-                device=values[0].device,
-            ),
+    def _begin(self, name: str, values: Tensor) -> _Layer:
+        moments = Moments(
+            num_classes=self._num_classes,
+            dim=values.shape[1],
             second_moments=self._second_moments,
+            # Features are float32 at best in most trainings: differences of them need not be finer.
+            deviations=self._exact if values.dtype == torch.float64 else self._deviations,
+            device=values.device,
         )
-        return self._blocks.setdefault(names, block)
+        moments.counts = self._counts.setdefault(values.device, moments.counts)
+        return self._layers.setdefault(name, _Layer(moments))
 
 
-def _alike(features: Mapping[str, Tensor]) -> list[tuple[str, ...]]:
-    """Names of the layers that can lie side by side in one tensor: of one dtype, on one device."""
-    groups: dict[tuple[torch.dtype, torch.device], list[str]] = {}
-    for name, value in features.items():
-        groups.setdefault((value.dtype, value.device), []).append(name)
-    return [tuple(names) for names in groups.values()]
+class _Layer:
+    """Moments, and apart from them the sums of the last batches, in the precision of their deviations.
 
-
-class _Block:
-    """Moments of several layers side by side, and apart from them the sums of the last batches in their precision.
-
-    The calls for a small batch cost as much as its arithmetic: one call serves all layers, and what goes to float64
-    does so for several batches at once.
+    The calls for a small batch cost as much as its arithmetic: what goes to float64 does so for several at once. Layers
+    side by side in one tensor would save calls, and cost more than that: the tensor does not fit into a core's cache.
     """
 
-    def __init__(self, dims: Mapping[str, int], together: Moments, *, second_moments: str) -> None:
-        self._dims, self._together = dims, together
-        self._places: dict[str, slice] = {}
-        start = 0
-        for name, dim in dims.items():
-            self._places[name] = slice(start, start + dim)
-            start += dim
-        device, matrix = together.shift.device, second_moments == "matrix"
-        self._products = {name: GramSum(dim, device=device) for name, dim in dims.items()} if matrix else {}
-        self._squares = together.shift.new_zeros(len(together.counts), len(dims))
+    def __init__(self, moments: Moments) -> None:
+        self.moments = moments
         self._sums = torch.empty(0)
         self._norms: list[Tensor] = []
 
-    def add(self, features: Sequence[Tensor], indices: Tensor, counts: Tensor) -> None:
-        """Take in a batch without negative labels."""
-        together = features[0] if len(features) == 1 else torch.cat(list(features), dim=1)
-        relative = self._together.relative(together, indices)
-        self._together.counts += counts
+    def add(self, features: Tensor, indices: Tensor) -> None:
+        """Take in a batch without negative labels, but for its counts."""
+        relative = self.moments.relative(features, indices)
         if not self._norms:
-            self._sums = torch.zeros_like(self._together.sums, dtype=relative.dtype)
+            self._sums = torch.zeros_like(self.moments.sums, dtype=relative.dtype)
         add_by_class(self._sums, relative, indices)
-        self._norms.append(self._norms_of(relative))
-        for name, products in self._products.items():
-            products.add(relative[:, self._places[name]].double())
-
-    def _norms_of(self, relative: Tensor) -> Tensor:
-        """Of each sample in each layer, (n, layers)."""
-        if len(set(self._dims.values())) == 1:
-            norms: Tensor = torch.linalg.vector_norm(relative.view(len(relative), len(self._dims), -1), dim=2)
-            return norms
-        return torch.stack(
-            [torch.linalg.vector_norm(relative[:, place], dim=1) for place in self._places.values()], dim=1
-        )
+        self._norms.append(torch.linalg.vector_norm(relative, dim=1))
+        if self.moments.products is not None:
+            self.moments.products.add(relative.double())
 
     def settle(self, indices: Tensor) -> None:
         """Add to the moments what came since the last time, of samples of these classes."""
-        if self._norms:
-            self._together.sums += self._sums
-            add_by_class(self._squares, _joined(self._norms).double().square_(), indices.to(self._squares.device))
-            self._norms.clear()
-
-    def make_room(self, num_classes: int) -> None:
-        """For more classes."""
-        with_classes(self._together, num_classes)
-        self._squares = torch.nn.functional.pad(self._squares, (0, 0, 0, num_classes - len(self._squares)))
-
-    def moments(self) -> Iterator[tuple[str, Moments]]:
-        """Those of each layer."""
-        whole = self._together
-        for index, (name, place) in enumerate(self._places.items()):
-            own = Moments(num_classes=len(whole.counts), dim=self._dims[name], device=whole.shift.device)
-            own.counts, own.squares, own.products = whole.counts, self._squares[:, index], self._products.get(name)
-            own.shift, own.sums = whole.shift[:, place], whole.sums[:, place]
-            yield name, own
+        self.moments.sums += self._sums
+        self.moments.add_squares(_joined(self._norms), indices.to(self._sums.device))
+        self._norms.clear()
 
 
 def _joined(tensors: Sequence[Tensor]) -> Tensor:
