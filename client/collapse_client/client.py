@@ -76,14 +76,20 @@ class Client:
         """Close the connection."""
         self._transport.close()
 
-    def upload(self, source: Source, layers: Iterable[str] | None = None) -> FeaturesView:
-        """Send one feature set; the same bytes again give the same id. `layers` sets the order of the layers."""
-        with _file(source) as file:
-            return cast(FeaturesView, self._call("POST", "features", params={"layers": _list(layers)}, file=file))
+    def upload(
+        self, source: Source, layers: Iterable[str] | None = None, *, expires_in_seconds: int | None = None
+    ) -> FeaturesView:
+        """Send one feature set; the same bytes again give the same id. `layers` sets the order of the layers.
 
-    def open_parts(self, layers: Iterable[str] | None = None) -> FeaturesView:
-        """Open an empty feature set, to be filled by `put_part` and closed by `complete`."""
-        params = {"parts": "open", "layers": _list(layers)}
+        `expires_in_seconds`: when it is deleted, unless a job needs it still; else, as the service is set.
+        """
+        params = {"layers": _list(layers), "expires_in_seconds": expires_in_seconds}
+        with _file(source) as file:
+            return cast(FeaturesView, self._call("POST", "features", params=params, file=file))
+
+    def open_parts(self, layers: Iterable[str] | None = None, *, expires_in_seconds: int | None = None) -> FeaturesView:
+        """Open an empty feature set, to be filled by `put_part` and closed by `complete` before it expires."""
+        params = {"parts": "open", "layers": _list(layers), "expires_in_seconds": expires_in_seconds}
         return cast(FeaturesView, self._call("POST", "features", params=params, repeatable=False))
 
     def put_part(self, features_id: str, index: int, source: Source) -> None:
@@ -95,9 +101,10 @@ class Client:
             headers = {"Content-Digest": content_digest(file)}
             self._call("PUT", "features", features_id, "parts", str(index), file=file, headers=headers, patient=True)
 
-    def complete(self, features_id: str) -> FeaturesView:
-        """Close an open set."""
-        return cast(FeaturesView, self._call("POST", "features", features_id, "complete"))
+    def complete(self, features_id: str, *, expires_in_seconds: int | None = None) -> FeaturesView:
+        """Close an open set; `expires_in_seconds` as for `upload`."""
+        params = {"expires_in_seconds": expires_in_seconds}
+        return cast(FeaturesView, self._call("POST", "features", features_id, "complete", params=params))
 
     def features(self, features_id: str) -> FeaturesView:
         """Return what a feature set holds."""
@@ -134,10 +141,11 @@ class Client:
         tags: Iterable[str] = (),
         layers: Iterable[str] | None = None,
         metrics: Iterable[str] | None = None,
+        expires_in_seconds: int | None = None,
         idempotency_key: str | None = None,
         wait_seconds: float | None = None,
     ) -> JobView:
-        """Send features and submit their `measure_collapse` job in one request.
+        """Send features and submit their `measure_collapse` job in one request; the job may expire.
 
         With `wait_seconds` (≤ 60) the answer is the ended job, its report under `report`, if that comes in time.
         """
@@ -146,7 +154,7 @@ class Client:
             headers["Prefer"] = f"wait={hold}"
         lists = {"tags": _list(tags) or None, "layers": _list(layers), "metrics": _list(metrics)}
         with _file(source) as file:
-            params = {"run": run, "step": step, **lists}
+            params = {"run": run, "step": step, "expires_in_seconds": expires_in_seconds, **lists}
             answer = self._call("POST", "analyses", params=params, file=file, headers=headers, hold_seconds=hold)
         return cast(JobView, answer)
 

@@ -106,6 +106,19 @@ def test_a_file_is_sent_whole_with_its_length(service, client, feature_file):
     assert body == feature_file.read_bytes()
 
 
+def test_everything_that_is_kept_may_be_given_a_lifetime(service, client, feature_file):
+    for _ in range(5):
+        service.will_answer(201, {"id": "f_1"})
+    client.upload(feature_file, expires_in_seconds=60)
+    client.open_parts(expires_in_seconds=60)
+    client.complete("f_1", expires_in_seconds=60)
+    client.analyse(feature_file, expires_in_seconds=60)
+    client.submit("measure_collapse", features="f_1", expires_in_seconds=60)
+    *in_the_address, (_, _, _, body) = service.requests
+    assert all("expires_in_seconds=60" in path for _, path, _, _ in in_the_address)
+    assert json.loads(body)["expires_in_seconds"] == 60
+
+
 def test_a_file_is_sent_again_from_its_start(service, client, feature_file):
     service.will_refuse(503, "database_unavailable", Retry_After="0")
     service.will_answer(200, {"id": "f_1"})
