@@ -22,10 +22,10 @@ EXAMPLES = 25
 LONGEST_SECONDS = 100
 """For one of the two rounds: so much that only a slow machine needs it."""
 CHECKS = (
-    "not_a_server_error", "negative_data_rejection", "status_code_conformance", "content_type_conformance", "response_headers_conformance",
-    "response_schema_conformance", "unsupported_method", "allow_header_conformance",
+    "not_a_server_error", "negative_data_rejection", "status_code_conformance", "content_type_conformance",
+    "response_headers_conformance", "response_schema_conformance", "unsupported_method", "allow_header_conformance",
 )  # fmt: skip
-# Lists in addresses may be longer than the headers that are taken in at all, which closes the connection.
+# Lists in addresses may be too long together for a head, which closes the connection.
 SHORT = {"query.layers": "a", "query.metrics": "class_mean_rank", "query.tags": "a", "query.spectra": "features"}
 KEY = "a key for this proof"
 
