@@ -108,7 +108,9 @@ def test_everything_of_others_is_unknown(client, make_key, make_things, file, ru
     for others in (before_keys, theirs):
         values = {"job_id": others.jobs, "features_id": others.features, "run": [RUN], **NAMES, **OF_THE_CATALOGUE}
         for method, template, path, owned in requests(document, values):
-            asking = [] if owned or others is before_keys else queries(document["paths"][template][method], values)
+            # Pictures of the catalogue, which is nobody's, take half a second each.
+            unasked = owned or others is before_keys or "/plots/" in template
+            asking = [] if unasked else queries(document["paths"][template][method], values)
             for query in [{}, *asking]:
                 response = client.request(method, path, params=query, headers=mine)
                 content = response.text + str(response.headers)

@@ -234,7 +234,7 @@ def test_optimum_stands_beside_all_references(optimum):
 def test_sweeps_cells_are_the_reports(sweeps, name):
     report = sweeps[name]
     cells = report["sweep"]["cells"]
-    for field in ("loss", "loss_over_dnc", "rank_mean", "dnc_share"):
+    for field in ("loss",) if name == "many" else ("loss", "loss_over_dnc", "rank_mean", "dnc_share"):
         found = rows(figures.specification(report, f"sweep-{field.replace('_', '-')}"))
         values = [row["value"] for row in found if "value" in row]
         if name == "many":  # more panels than are drawn

@@ -84,6 +84,6 @@ def client(topology: str, request: pytest.FixtureRequest) -> Client | InTurn:
 
 @pytest.fixture
 def slow_arrays() -> Arrays:
-    """Features whose spectrum takes many seconds, in many short steps."""
-    features = np.random.default_rng(0).normal(size=(8_000, 3_000)).astype(np.float16)
-    return {"labels": np.arange(8_000) % 4, "features.wide": features}
+    """Features whose spectrum takes seconds, in many short steps."""
+    features = np.random.default_rng(0).normal(size=(6_000, 2_000)).astype(np.float16)
+    return {"labels": np.arange(6_000) % 4, "features.wide": features}

@@ -54,7 +54,7 @@ def run_users(migrated_url: str, store: dict[str, str]) -> Callable[..., None]:
 
 
 def test_two_processes_never_take_each_others_files(run_users, migrated_url, store) -> None:
-    run_users(12, "one", "other")
+    run_users(6, "one", "other")
     database = Database(migrated_url)
     blobs = make_blobs(database, Settings(**store))
     assert list(blobs.files.blobs()) == []
@@ -64,7 +64,7 @@ def test_two_processes_never_take_each_others_files(run_users, migrated_url, sto
 
 def test_threads_never_take_each_others_files(migrated_url, store) -> None:
     with ThreadPoolExecutor(4) as pool:
-        list(pool.map(lambda owner: use(migrated_url, json.dumps(store), owner, 12), "abcd"))
+        list(pool.map(lambda owner: use(migrated_url, json.dumps(store), owner, 6), "abcd"))
 
 
 # -- one step at a time --------------------------------------------------------------------------------------------

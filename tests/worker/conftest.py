@@ -117,10 +117,10 @@ def submit(services: Services, upload: Callable[[Arrays], str]) -> Callable[...,
 
 @pytest.fixture
 def slow_features(upload: Callable[[Arrays], str]) -> str:
-    """Features whose spectrum takes many seconds: long enough to interrupt, in many short steps."""
+    """Features whose spectrum takes seconds: long enough to interrupt, in many short steps."""
     generator = np.random.default_rng(0)
-    labels = np.arange(8_000) % 4
-    return upload({"labels": labels, "features.wide": generator.normal(size=(8_000, 3_000)).astype(np.float16)})
+    labels = np.arange(6_000) % 4
+    return upload({"labels": labels, "features.wide": generator.normal(size=(6_000, 2_000)).astype(np.float16)})
 
 
 @contextmanager
