@@ -7,11 +7,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-import httpx
-
 from deployment.ports import free_port
 from deployment.process import Process
-from deployment.waiting import wait_until
+from deployment.waiting import answers, wait_until
 
 CONFIGURATION = Path(__file__).with_name("nginx.conf")
 PROGRAM = "nginx"
@@ -50,14 +48,7 @@ def running_proxy(folder: Path, nginx: Path, *, api_ports: Sequence[int]) -> Ite
     process.start()
     url = f"http://127.0.0.1:{port}"
     try:
-        wait_until(lambda: _answers(url), "the start of nginx", process)
+        wait_until(lambda: answers(f"{url}/healthz"), "the start of nginx", process)
         yield url, process
     finally:
         process.stop()
-
-
-def _answers(url: str) -> bool:
-    try:
-        return httpx.get(f"{url}/healthz").is_success
-    except httpx.TransportError:
-        return False

@@ -11,7 +11,7 @@ import httpx
 
 from deployment.ports import free_port
 from deployment.process import Process
-from deployment.waiting import wait_until
+from deployment.waiting import answers, wait_until
 
 BUCKET = "collapse"
 BUFFER_BYTES = 2**20
@@ -34,7 +34,7 @@ def running_storage(folder: Path, *, bucket: str | None = BUCKET) -> Iterator[tu
     server = Process("storage", command, environment, log=folder / "log")
     server.start()
     try:
-        wait_until(lambda: _answers(endpoint), "the start of the S3 server", server)
+        wait_until(lambda: answers(f"{endpoint}/moto-api/"), "the start of the S3 server", server)
         if bucket is not None:
             httpx.put(f"{endpoint}/{bucket}").raise_for_status()
         yield (
@@ -49,10 +49,3 @@ def running_storage(folder: Path, *, bucket: str | None = BUCKET) -> Iterator[tu
         )
     finally:
         server.stop()
-
-
-def _answers(endpoint: str) -> bool:
-    try:
-        return httpx.get(f"{endpoint}/moto-api/").is_success
-    except httpx.TransportError:
-        return False

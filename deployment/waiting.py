@@ -3,6 +3,8 @@
 import time
 from collections.abc import Callable
 
+import httpx
+
 from deployment.process import Process
 
 POLL_SECONDS = 0.05
@@ -27,3 +29,11 @@ def wait_until(condition: Callable[[], bool], what: str, *processes: Process, se
             words = "\n".join(f"{process.name}: {process.last_words()}" for process in ended or processes)
             raise NotStarted(f"{what} did not happen{'' if ended else f' within {seconds:.0f} s'}.\n{words}")
         time.sleep(POLL_SECONDS)
+
+
+def answers(address: str) -> bool:
+    """Whether a GET is answered, and well."""
+    try:
+        return httpx.get(address).is_success
+    except httpx.TransportError:
+        return False

@@ -16,6 +16,7 @@ from service_process import running_service, wait_for
 from work import training
 
 from deployment.ports import free_port
+from deployment.waiting import answers
 
 EXAMPLES = 25
 """Of each phase and address; schemathesis adds what its coverage phase finds in the schemas."""
@@ -59,18 +60,11 @@ def running_api(folder: Path, **settings: str) -> Iterator[str]:
         )
         url = f"http://127.0.0.1:{port}"
         try:
-            wait_for(lambda: answers(url), "the start of the API")
+            wait_for(lambda: answers(f"{url}/healthz"), "the start of the API")
             yield url
         finally:
             process.kill()
             process.wait()
-
-
-def answers(url: str) -> bool:
-    try:
-        return httpx.get(f"{url}/healthz").status_code == 200
-    except httpx.HTTPError:
-        return False
 
 
 def test_no_request_that_the_document_allows_or_forbids_breaks_the_service(api, tmp_path, seed, figure) -> None:

@@ -53,6 +53,15 @@ def under_way(parts: Parts, job: str, *, attempts: int = 1) -> None:
     wait_for(computing, "progress", seconds=60)
 
 
+def computing_child(parts: Parts, job: str) -> int:
+    """The process that computes it."""
+    owner = owner_of(parts, job)
+    assert owner is not None
+    child = owner.computing_child()
+    assert child is not None
+    return child
+
+
 def test_the_same_message_twenty_times_to_four_workers_is_one_result(tmp_path, lot, submit, figure) -> None:
     with running_parts(tmp_path, workers=4, **SETTINGS) as parts:
         watch_ends(parts)
@@ -75,11 +84,7 @@ def test_an_owner_that_wakes_after_its_lease_writes_nothing(tmp_path, lot, submi
         work = wide(lot)
         job = submit(parts, work)
         under_way(parts, job)
-        sleeper = owner_of(parts, job)
-        assert sleeper is not None
-        child = sleeper.computing_child()
-        assert child is not None
-        with frozen(child):
+        with frozen(computing_child(parts, job)):
             # Somebody else takes it; the sleeper wakes while they compute, and once more when all is over.
             wait_for(lambda: view(parts, job)["attempts"] == 2, "another owner", seconds=30)
         done = end_of(parts, job)
@@ -104,11 +109,7 @@ def test_an_owner_that_wakes_when_all_is_over_writes_nothing(tmp_path, lot, subm
         watch_ends(parts)
         job = submit(parts, wide(lot))
         under_way(parts, job)
-        sleeper = owner_of(parts, job)
-        assert sleeper is not None
-        child = sleeper.computing_child()
-        assert child is not None
-        with frozen(child):
+        with frozen(computing_child(parts, job)):
             done = end_of(parts, job)
             before = json.dumps(done), httpx.get(f"{parts.url}/v1/jobs/{job}/report").headers["etag"]
         wait_for(lambda: reasons(parts), "the word of the one that slept", seconds=30)

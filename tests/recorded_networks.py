@@ -37,3 +37,14 @@ def head(width=6, inputs=192):
     torch.manual_seed(2)
     hidden = [nn.Linear(inputs, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU()]
     return nn.Sequential(nn.Flatten(), *hidden, nn.Linear(width, CLASSES))
+
+
+LABELS = torch.arange(12) % CLASSES
+
+
+def one_batch(recorder, model, inputs, labels=LABELS):
+    """One step of one batch."""
+    with recorder.step(0):
+        output = model(inputs)
+        recorder.labels(labels)
+    return output
