@@ -150,21 +150,27 @@ class Outbox:
                 elif folder.exists():  # `collapse push` is at work on it
                     return pause
         except ServiceUnreachable as error:
-            self._troubles.tell("unreachable", f"{error} Recorded steps wait in {self._spool}; training goes on.")
+            self._tell("unreachable", f"{error} Recorded steps wait in {self._spool}; training goes on.")
             return pause
         except ServiceError as error:
             if error.status in REFUSALS:
                 self._refuse(folder, error)
                 return None
-            self._troubles.tell(
+            self._tell(
                 f"status {error.status}",
                 f"The service answers {error.status} ({error.detail}) Recorded steps wait in {self._spool}; "
                 "training goes on.",
             )
             return max(pause, error.retry_after_seconds or 0.0)
         except Exception as error:
-            self._troubles.tell("sending", f"A recorded step cannot be sent ({error}): it stays in {folder}.")
+            self._tell("sending", f"A recorded step cannot be sent ({error}): it stays in {folder}.")
         return None
+
+    def _tell(self, kind: str, text: str) -> None:
+        """Tell of a step that stays on disk; not once the Recorder is closed, which has told of all that are left."""
+        with self._changed:
+            if not self._stopped:
+                self._troubles.tell(kind, text)
 
     def _refuse(self, folder: Path, error: ServiceError) -> None:
         advice = " Give the Recorder a smaller part_bytes, or record fewer layers." if error.status == 413 else ""

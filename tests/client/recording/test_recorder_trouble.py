@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import warnings
 from concurrent.futures import ThreadPoolExecutor
@@ -134,6 +135,21 @@ def test_a_slow_service_costs_no_more_than_its_share(service_url, spool, warned)
         assert loss < 0.5
         recorder.close()
     assert any("are left out" in text for text in warned())
+
+
+def test_once_closed_a_recorder_is_silent(spool, warned):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        before = set(threading.enumerate())
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        recorder = Recorder(head(), ["4"], run="silent", url=url, spool=spool, close_timeout=0)
+        train(recorder, 1)
+        connection, _ = silent.accept()
+        recorder.close()
+        assert len(warned()) == 1
+        assert f"collapse push {spool}" in warned()[0]
+        connection.close()
+    wait_for(lambda: set(threading.enumerate()) <= before, "the request that was on its way has failed")
+    assert len(warned()) == 1
 
 
 def test_waiting_is_enough_for_a_service_that_is_only_a_little_slow(service_url, spool, warned):
