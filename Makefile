@@ -36,7 +36,9 @@ cluster: setup ## Run the topology of docker-compose.yml here, without container
 browser: setup ## Install a browser for the tests of the pages, where there is none and it may be done (Debian, as root)
 	$(BIN)/python tests/browsing.py
 
-# One thread each: threads of several processes on few cores wait for each other, at many times the cost.
+# One thread each: threads of several processes on few cores wait for each other, at many times the cost. And bytecode is
+# kept, whatever is set: else each of the hundreds of processes that the tests start would compile the project again.
+test: export PYTHONDONTWRITEBYTECODE :=
 test: setup browser ## Run all tests, on the real parts
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadgroup
 

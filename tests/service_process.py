@@ -26,7 +26,7 @@ QUICK = {
 LONG_GRACE = {"COLLAPSE_CANCEL_GRACE_SECONDS": "100"}
 
 
-def wait_for(condition: Callable[[], Any], what: str, seconds: float = 30.0) -> Any:
+def wait_for(condition: Callable[[], Any], what: str, seconds: float = 60.0) -> Any:
     """Poll until the condition gives something true, and give that."""
     deadline = time.monotonic() + seconds
     while not (result := condition()):
