@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from kombu import Connection
 from postgres import free_port
+from service_process import wait_for
 from valkey_server import redis_client, running_valkey
 
 from server import embedded
@@ -46,13 +47,18 @@ def test_binary_on_path_serves_where_there_is_no_wheel(
 
 @pytest.mark.parametrize("kind", ["socket", "port"])
 def test_accepted_messages_survive_kill_9(kind: str, tmp_path: Path) -> None:
-    """The append-only file brings back what was in a queue; Celery's library and redis-py reach the same database."""
+    """The append-only file brings back what was in a queue; Celery's library and redis-py reach the same database.
+
+    While a sync of the file is under way, the broker holds back for up to two seconds what it writes to it.
+    """
     port = free_port() if kind == "port" else None
     with running_valkey(tmp_path, port=port) as (url, process):
         with Connection(url) as connection:
             queue = connection.SimpleQueue("doorbell")
             queue.put({"id": "job_1"})
             queue.close()
+        with redis_client(url) as client:
+            wait_for(lambda: client.info("persistence")["aof_buffer_length"] == 0, "the writing of the file")
         process.kill()
     with running_valkey(tmp_path, port=port) as (url, _), redis_client(url) as client:
         assert client.llen("doorbell") == 1
