@@ -14,14 +14,15 @@ from analysis.dufm.problem import Problem
 from analysis.dufm.search.search import Start
 
 ADDED_CLASSES = 8
-"""Tries to give a solution one class more."""
+"""Tries to give a solution the classes that are missing."""
 
 
 def neighbours(problem: Problem) -> list[Start]:
     """Solutions of the reduced problem, made from entries of the catalogue.
 
     Of the same K and L at every decay; of L ± 1 with a layer taken out or put in; of K + 1 with each class left out; of
-    K − 1 with a class added: the last two at the decay nearest to λ̄. Zero solutions are left out.
+    K − 1 with a class added: all but the first at the decay nearest to λ̄. Beyond the catalogue's largest K or L, from
+    there on, with as many layers or classes as are missing. Zero solutions are left out.
     """
     num_classes, depth, decay = problem.num_classes, problem.depth, problem.effective_decay
     nearest = min(catalogue.DECAYS, key=lambda known: abs(log(known / decay)))
@@ -30,9 +31,10 @@ def neighbours(problem: Problem) -> list[Start]:
         for known in catalogue.DECAYS
         for variables in _solution(num_classes, depth, known)
     ]
+    shallower = min(depth - 1, max(catalogue.DEPTHS))
     starts += [
-        Start(f"catalogue: K={num_classes} L={depth - 1}", _with_a_layer(variables))
-        for variables in _solution(num_classes, depth - 1, nearest)
+        Start(f"catalogue: K={num_classes} L={shallower}", _with_layers(variables, depth - shallower))
+        for variables in _solution(num_classes, shallower, nearest)
     ]
     starts += [
         Start(f"catalogue: K={num_classes} L={depth + 1}", _without_a_layer(variables))
@@ -44,9 +46,10 @@ def neighbours(problem: Problem) -> list[Start]:
             for left_out in range(num_classes + 1)
         ]
     generator = torch.Generator().manual_seed(0)
-    for variables in _solution(num_classes - 1, depth, nearest):
+    fewer = min(num_classes - 1, max(catalogue.CLASSES))
+    for variables in _solution(fewer, depth, nearest):
         starts += [
-            Start(f"catalogue: K={num_classes - 1} L={depth}", _with_a_class(variables, generator))
+            Start(f"catalogue: K={fewer} L={depth}", _with_classes(variables, num_classes - fewer, generator))
             for _ in range(ADDED_CLASSES)
         ]
     return starts
@@ -59,11 +62,11 @@ def _solution(num_classes: int, depth: int, decay: float) -> Iterator[Variables]
         yield from_safetensors(catalogue.solution(entry))
 
 
-def _with_a_layer(variables: Variables) -> Variables:
-    """The identity behind W_1: it passes on what is not negative, and cuts off what is."""
+def _with_layers(variables: Variables, number: int) -> Variables:
+    """Identities behind W_1: they pass on what is not negative, and cut off what is."""
     first, *rest = variables.weights
     between = torch.eye(first.shape[1], dtype=first.dtype)[None]
-    return Variables(variables.features, (first, between, *rest))
+    return Variables(variables.features, (first, *[between] * number, *rest))
 
 
 def _without_a_layer(variables: Variables) -> Variables:
@@ -76,6 +79,12 @@ def _without_class(variables: Variables, left_out: int) -> Variables:
     kept = [index for index in range(variables.features.shape[2]) if index != left_out]
     *rest, last = variables.weights
     return Variables(variables.features[:, :, kept], (*rest, last[:, kept]))
+
+
+def _with_classes(variables: Variables, number: int, generator: torch.Generator) -> Variables:
+    for _ in range(number):
+        variables = _with_a_class(variables, generator)
+    return variables
 
 
 def _with_a_class(variables: Variables, generator: torch.Generator) -> Variables:
