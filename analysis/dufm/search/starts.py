@@ -3,34 +3,48 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import ceil, sqrt
 from typing import Final
 
 import torch
 from torch import Tensor
 
+from analysis.dufm.problem import Problem
 from analysis.dufm.search.objective import Flat, Objective
 
 LARGEST_START_RANK: Final = 8
 NOISE: Final = 0.1
 
 
-def random_starts(objective: Objective, runs: int, generator: torch.Generator) -> Flat:
-    """Networks that carry r random sparse features, r from 2 to 8, through all layers but the last hidden one.
+def start_ranks(problem: Problem) -> list[int | None]:
+    """Ranks to begin from, one after the other; None for all of them side by side.
 
-    H_1 has r non-negative rows, the weights between are the identity on these, W_{L−1} draws random neurons and W_L
-    decodes them; all with some noise. From normal weights of any scale deep networks fall to zero, and rarely to low
-    rank.
+    Optima have rank √(2K) at three layers, and less the deeper they are.
+    """
+    highest = ceil(sqrt(2 * problem.num_classes)) if problem.depth > 2 else 1
+    return [None, *range(2, highest + 1)]
+
+
+def random_starts(objective: Objective, runs: int, generator: torch.Generator, *, rank: int | None = None) -> Flat:
+    """Networks that carry r random sparse features through all layers but the last hidden one.
+
+    `rank` is r, at most as many as the layers are wide; without it each network draws one from 2 to 8. H_1 has r
+    non-negative rows, the weights between are the identity on these, W_{L−1} draws random neurons and W_L decodes them;
+    all with some noise. From normal weights of any scale deep networks fall to zero, and rarely to low rank.
     """
     widths, num_classes = objective.problem.widths, objective.problem.num_classes
     most = max(2, min(LARGEST_START_RANK, num_classes, min(widths[: max(1, len(widths) - 1)])))
-    rank = torch.randint(2, most + 1, (runs, 1, 1), generator=generator)
+    if rank is None:
+        ranks = torch.randint(2, most + 1, (runs, 1, 1), generator=generator)
+    else:
+        ranks = torch.full((runs, 1, 1), min(rank, most))
 
     def carried(width: int) -> Tensor:
-        return (torch.arange(width)[None, None, :] < rank).float()
+        return (torch.arange(width)[None, None, :] < ranks).float()
 
     first = torch.rand(runs, widths[0], num_classes, generator=generator)
     first = first * (torch.rand(first.shape, generator=generator) < 0.6) * carried(widths[0]).mT
-    first *= rank.sqrt() / first.norm(dim=(1, 2), keepdim=True).clamp_min(0.1)
+    first *= ranks.sqrt() / first.norm(dim=(1, 2), keepdim=True).clamp_min(0.1)
     matrices = [first]
     for rows, columns in objective.shapes[1:-2]:
         matrices.append(torch.eye(rows, columns) * carried(columns))

@@ -16,7 +16,7 @@ from analysis.dufm.search.newton import OutOfTime, polish
 from analysis.dufm.search.objective import Objective, smooth_relu
 from analysis.dufm.search.pool import Pool
 from analysis.dufm.search.quasi_newton import minimise
-from analysis.dufm.search.starts import WAYS, disturb, random_starts
+from analysis.dufm.search.starts import WAYS, disturb, random_starts, start_ranks
 from analysis.dufm.search.stationarity import check_stationarity
 
 
@@ -153,6 +153,29 @@ def test_starts_are_as_many_as_asked_for_and_the_same_again(problem):
     assert torch.isfinite(first).all()
     assert len(first.unique(dim=0)) == 5
     torch.testing.assert_close(first, random_starts(objective, 5, torch.Generator().manual_seed(3)), rtol=0, atol=0)
+
+
+def test_ranks_to_begin_from_go_up_to_those_of_three_layers():
+    assert start_ranks(reduced(10, (20, 20))) == start_ranks(reduced(10, (20,))) == [None]
+    assert start_ranks(reduced(10, (20, 20, 20))) == [None, 2, 3, 4, 5]
+    assert start_ranks(reduced(2, (8,) * 5)) == [None, 2]
+
+
+@pytest.mark.parametrize("rank", [2, 3, 5])
+def test_starts_of_a_rank_carry_so_many_features(rank):
+    objective = Objective(reduced(9, (8, 8, 8, 18)))
+    features, *weights = objective.split(random_starts(objective, 6, torch.Generator().manual_seed(3), rank=rank))
+    hidden = features
+    for weight in weights[:2]:
+        hidden = torch.bmm(weight, hidden)
+    singular_values = torch.linalg.svdvals(hidden)
+    assert (singular_values[:, rank - 1] > 3 * singular_values[:, rank]).all()
+
+
+def test_starts_have_no_more_rank_than_their_layers_are_wide():
+    objective = Objective(reduced(9, (2, 8, 18)))
+    wider, widest = (random_starts(objective, 2, torch.Generator().manual_seed(3), rank=rank) for rank in (2, 6))
+    assert torch.equal(wider, widest)
 
 
 @pytest.mark.parametrize("way", range(len(WAYS)))
