@@ -9,7 +9,9 @@ from typing import Final, Literal
 from analysis.dufm.model import Variables
 from analysis.dufm.problem import Problem
 from analysis.dufm.search.neurons import living_widths, resize
-from analysis.dufm.search.search import Found, Start, loss_at
+from analysis.dufm.search.objective import loss_at
+from analysis.dufm.search.search import Found
+from analysis.dufm.search.starts import Start
 
 SAME: Final = 1e-7
 """A search that ends within this of a reference, relative, has found it."""

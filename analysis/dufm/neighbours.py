@@ -11,7 +11,7 @@ from analysis.dufm import catalogue
 from analysis.dufm.artifacts import from_safetensors
 from analysis.dufm.model import Variables
 from analysis.dufm.problem import Problem
-from analysis.dufm.search.search import Start
+from analysis.dufm.search.starts import Start
 
 ADDED_CLASSES = 8
 """Tries to give a solution the classes that are missing."""

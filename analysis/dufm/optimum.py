@@ -20,7 +20,8 @@ from analysis.dufm.report import Optimum, References
 from analysis.dufm.rescaling import expand
 from analysis.dufm.search.neurons import resize
 from analysis.dufm.search.objective import Objective
-from analysis.dufm.search.search import Effort, Found, Start, search
+from analysis.dufm.search.search import Effort, Found, search
+from analysis.dufm.search.starts import Start
 from analysis.dufm.search.stationarity import check_stationarity
 from analysis.dufm.structure import classify, ranks
 from analysis.report import Report

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from analysis.dufm.problem import Problem
 from analysis.dufm.references import solutions
-from analysis.dufm.search.search import Start
+from analysis.dufm.search.starts import Start
 
 
 def reference_starts(problem: Problem, *, tick: Callable[[], None] = lambda: None) -> list[Start]:

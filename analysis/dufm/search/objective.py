@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
@@ -13,6 +14,8 @@ from analysis.dufm.model import Variables
 from analysis.dufm.problem import Problem
 
 Flat = Float[Tensor, "runs variables"]
+Tick = Callable[[], None]
+"""Called now and then; what it raises ends the search."""
 
 
 @dataclass(frozen=True)
@@ -122,6 +125,17 @@ class Objective:
 
     def _targets(self, flat: Flat) -> Tensor:
         return torch.eye(self.problem.num_classes, dtype=flat.dtype, device=flat.device)
+
+
+def objective_of(problem: Problem, variables: Variables) -> Objective:
+    """That of a solution of the reduced problem, at the solution's own widths."""
+    return Objective(replace(problem, widths=tuple(tensor.shape[1] for tensor in variables.tensors[:-1])))
+
+
+def loss_at(problem: Problem, variables: Variables) -> float:
+    """The loss of a solution of the reduced problem, whatever its widths."""
+    objective = objective_of(problem, variables)
+    return float(objective.value_and_gradient(objective.flatten(variables), smoothing=0)[0])
 
 
 def smooth_relu(hidden: Tensor, smoothing: float) -> tuple[Tensor, Tensor]:

@@ -14,11 +14,12 @@ from torch import Tensor
 from analysis.dufm.model import Variables
 from analysis.dufm.problem import Problem
 from analysis.dufm.search.annealing import COLD, FINE, GENTLE, WARM, Schedule, anneal
-from analysis.dufm.search.neurons import living_widths, merge_parallel, resize
-from analysis.dufm.search.newton import OutOfTime, polish
-from analysis.dufm.search.objective import Flat, Objective
+from analysis.dufm.search.finalists import End, Finalists, loss_of
+from analysis.dufm.search.neurons import living_widths, resize
+from analysis.dufm.search.newton import OutOfTime
+from analysis.dufm.search.objective import Flat, Objective, Tick, loss_at
 from analysis.dufm.search.pool import Pool
-from analysis.dufm.search.starts import disturb, random_starts, start_ranks
+from analysis.dufm.search.starts import Start, disturb, random_starts, start_ranks
 
 BATCH: Final = 32
 LARGEST_RUNS: Final = 128
@@ -36,27 +37,11 @@ NEARLY: Final = 1e-2
 """Restarts and islands whose loss is within this of the best, relative, are followed to their minimum."""
 RANDOM_SHARE: Final = 0.35
 """Of the time: for random restarts and the hops from these; the rest is for hops from the best of all starts."""
-FINALISTS: Final = 3
-CLOSE: Final = 1e-4
-"""Finalists within this of the best, relative, are polished."""
-MERGED: Final = 1e-4
-"""Merging neurons may raise the loss by this, relative, before the polish."""
-
 ZERO_LOSS: Final = 0.5
 LESS_DECAY: Final = ((1 / 8, COLD), (1 / 4, WARM), (1 / 2, WARM))
 """Shares of the decay, in turn."""
 TRIAL_ROUNDS: Final = 6
 """Of hops on an island, after which it is compared with the others."""
-
-Tick = Callable[[], None]
-
-
-@dataclass(frozen=True)
-class Start:
-    """A solution to begin from, of the reduced problem, of any widths."""
-
-    name: str
-    variables: Variables
 
 
 @dataclass(frozen=True)
@@ -136,8 +121,8 @@ class _Search:
     def __post_init__(self) -> None:
         self.objective = Objective(replace(self.problem, widths=narrow_widths(self.problem)))
         self.generator = torch.Generator().manual_seed(self.seed)
-        self.given: list[tuple[float, Start]] = []
-        self.wide: list[tuple[float, Start]] = []
+        self.given: list[End] = []
+        self.wide: list[End] = []
         self.hops = 0
         self.began = monotonic()
         self.history: list[tuple[float, float]] = []
@@ -145,19 +130,20 @@ class _Search:
     def run(self, restarts: int, starts: Sequence[Start]) -> Found:
         pool = self._new_pool()
         self._begin_from(starts, pool)
-        ends = self._explore(restarts, pool)
+        reached = self._explore(restarts, pool)
         pool = self._widened(pool)
         self._hop(pool, over=lambda: self._over)
         stopped_by: Literal["patience", "budget"] = "budget" if self._over else "patience"
-        start, flat, objective = self._finish(pool)
+        finalists = Finalists(self.problem, self.objective, tick=self.tick, tick_until_end=self._tick_until_end)
+        start, flat, objective = finalists.best(pool, wide=self.wide, given=self.given)
         loss = float(objective.value_and_gradient(flat, smoothing=0)[0])
         return Found(
             problem=objective.problem,
             variables=objective.variables(flat),
             loss=loss,
             start=start,
-            restarts=len(ends),
-            reached_by=sum(end <= loss * (1 + REACHED) for end in ends) / len(ends) if ends else None,
+            restarts=len(reached),
+            reached_by=sum(end <= loss * (1 + REACHED) for end in reached) / len(reached) if reached else None,
             hops=self.hops,
             history=(*self.history, (monotonic() - self.began, loss)),
             stopped_by=stopped_by,
@@ -294,32 +280,6 @@ class _Search:
         self._begin_from([start], wider)
         return wider
 
-    def _finish(self, pool: Pool) -> tuple[str, Tensor, Objective]:
-        """The finalists in float64, without dead neurons, to the last digit; the best of them and of the starts."""
-        flats, losses = anneal(self.objective, pool.flats[:FINALISTS].double().cpu(), FINE, tick=self.tick)
-        ends = [
-            (loss, Start(name, self.objective.variables(flat[None])))
-            for flat, loss, name in zip(flats, losses.tolist(), pool.names, strict=False)
-        ]
-        ends = sorted(ends + self.wide, key=loss_of)[:FINALISTS]
-        polished = [self._polished(start) for loss, start in ends if loss <= ends[0][0] * (1 + CLOSE)]
-        loss, name, flat, objective = min(polished, key=lambda end: end[0])
-        if self.given and min(self.given, key=loss_of)[0] < loss:  # time ran out before its digits were there again
-            start = min(self.given, key=loss_of)[1]
-            variables = _trimmed(start.variables)
-            objective = _objective(self.problem, variables)
-            return start.name, objective.flatten(variables).double(), objective
-        return name, flat, objective
-
-    def _polished(self, start: Start) -> tuple[float, str, Tensor, Objective]:
-        variables = _trimmed(start.variables)
-        merged = _trimmed(merge_parallel(variables))
-        if loss_at(self.problem, merged) <= loss_at(self.problem, variables) * (1 + MERGED):
-            variables = merged
-        objective = _objective(self.problem, variables)
-        flat = polish(objective, objective.flatten(variables).double(), tick=self._tick_until_end)
-        return float(objective.value_and_gradient(flat, smoothing=0)[0]), start.name, flat, objective
-
 
 @dataclass(frozen=True)
 class _Island:
@@ -336,24 +296,3 @@ class _Island:
 def best_of(island: _Island) -> float:
     """The least loss on it."""
     return island.pool.best
-
-
-def loss_of(end: tuple[float, Start]) -> float:
-    """The first of the pair."""
-    return end[0]
-
-
-def _trimmed(variables: Variables) -> Variables:
-    trimmed = resize(variables, living_widths(variables))
-    assert trimmed is not None, "as many neurons as live"
-    return trimmed
-
-
-def _objective(problem: Problem, variables: Variables) -> Objective:
-    return Objective(replace(problem, widths=tuple(tensor.shape[1] for tensor in variables.tensors[:-1])))
-
-
-def loss_at(problem: Problem, variables: Variables) -> float:
-    """The loss of a solution of the reduced problem, whatever its widths."""
-    objective = _objective(problem, variables)
-    return float(objective.value_and_gradient(objective.flatten(variables), smoothing=0)[0])

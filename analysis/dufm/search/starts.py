@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from math import ceil, sqrt
 from typing import Final
 
 import torch
 from torch import Tensor
 
+from analysis.dufm.model import Variables
 from analysis.dufm.problem import Problem
 from analysis.dufm.search.objective import Flat, Objective
 
 LARGEST_START_RANK: Final = 8
 NOISE: Final = 0.1
+
+
+@dataclass(frozen=True)
+class Start:
+    """A solution to begin from, of the reduced problem, of any widths."""
+
+    name: str
+    variables: Variables
 
 
 def start_ranks(problem: Problem) -> list[int | None]:

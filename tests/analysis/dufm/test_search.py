@@ -9,7 +9,8 @@ import torch
 
 from analysis.dufm.model import Variables, losses
 from analysis.dufm.problem import Problem
-from analysis.dufm.search.search import Effort, Start, narrow_widths, search
+from analysis.dufm.search.search import Effort, narrow_widths, search
+from analysis.dufm.search.starts import Start
 
 QUICK = Effort(patience=2, deadline=None)
 
